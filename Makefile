@@ -1,0 +1,52 @@
+# What a user and a developer type. Everything runs in .venv, which is made from requirements.lock once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Nothing of this project phones home, whatever the tools' own defaults are.
+export DO_NOT_TRACK := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export GX_ANALYTICS_ENABLED := false
+export DAGSTER_HOME := $(CURDIR)/.dagster
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup demo test check ui bench clean-demo lock
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.lock pyproject.toml
+	@bash scripts/make_venv.sh $(VENV)
+	@touch $@
+
+setup: $(STAMP) ## Make .venv from the lock (done by itself when needed)
+
+demo: $(STAMP) ## Two services' events into an archive, tables from them, proof, and where to look
+	@python -m demo.run
+
+test: $(STAMP) ## All tests
+	@python -m pytest -n auto --dist=worksteal
+
+check: $(STAMP) ## Lint, types, import rules, SQL style
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	cd dbt_project && sqlfluff lint models tests --disable-progress-bar
+
+ui: $(STAMP) ## The Dagster UI, on loopback
+	@bash scripts/ui.sh
+
+bench: $(STAMP) ## Measure, side by side with what one would write by hand
+	@python -m benchmarks.run
+
+lock: ## Renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+
+clean-demo: ## Remove the demo's data (the archive too)
+	rm -rf data .dagster

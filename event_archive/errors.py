@@ -1,0 +1,47 @@
+"""Every error that this library raises on purpose, and what a caller can do about it.
+
+    EventArchiveError            one sentence for a person: what happened, where, what to do
+    ├── UsageError               the command or its arguments are wrong; repeating does not help      (exit 2)
+    │   ├── ConfigurationError   a key of event_archive.yaml is wrong or missing
+    │   └── QueryRefused         SQL that may not be run over the archive
+    ├── ArchiveDamaged           the archive is not what its own log says it must be                  (exit 1)
+    ├── CommitConflict           another writer committed first; re-read positions and try again      (retry helps)
+    ├── SourceProblem            one file or partition can't be read as it is; others can
+    └── StorageError             the disk or the network refused (full, read-only, gone)              (retry may help)
+
+Nothing is formatted for a terminal here: `event_archive.cli` does that.
+"""
+
+from __future__ import annotations
+
+
+class EventArchiveError(Exception):
+    """Base of all errors that this library raises on purpose; its text is one sentence for a person."""
+
+
+class UsageError(EventArchiveError):
+    """The command or its arguments are wrong; repeating it does not help."""
+
+
+class ConfigurationError(UsageError):
+    """A key of the configuration file is wrong or missing; the text names file, key and remedy."""
+
+
+class QueryRefused(UsageError):
+    """A statement that may not be run over the archive."""
+
+
+class ArchiveDamaged(EventArchiveError):
+    """The archive is not what its own log says it must be; nothing may be built on it until it is repaired."""
+
+
+class CommitConflict(EventArchiveError):
+    """Another writer committed this version first: the batch is void, positions must be read again."""
+
+
+class SourceProblem(EventArchiveError):
+    """One file or partition of a source can't be read as it is; the others can."""
+
+
+class StorageError(EventArchiveError):
+    """The file system or object store refused an operation."""
