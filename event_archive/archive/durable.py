@@ -1,0 +1,124 @@
+"""Files that survive a power cut, and names that are given once.
+
+Every write to an archive goes through here. What doesn't live here: what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from event_archive.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses into a sentence with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: "The disk is full: make room and run the command again; nothing half-written is visible.",
+            errno.EDQUOT: "The disk quota is used up: make room and run the command again.",
+            errno.EACCES: "Check the permissions of the archive folder.",
+            errno.EROFS: "The file system is read-only.",
+        }.get(error.errno or 0, "Nothing was committed; run the command again when the storage is well.")
+        reason = error.strerror or str(error)
+        raise StorageError(f"{error.filename or path}: {reason}. {remedy}") from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Creates `folder` and its missing parents, durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        fsync_folder(new.parent)
+
+
+def publish_new(folder: Path, name: str, pending_name: str, content: bytes) -> bool:
+    """Creates `folder/name` with `content`: durable before it is visible, and never replacing anything.
+
+    The content is written and synced under `pending_name`, then linked: linking is atomic and fails if the name
+    is taken, so of any number of writers exactly one wins.
+
+    Returns:
+        False if the name was taken (nothing has changed), True if it is now ours and durable.
+    """
+    pending = folder / pending_name
+    try:
+        with pending.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(pending, folder / name)
+        except FileExistsError:
+            return False
+    finally:
+        pending.unlink(missing_ok=True)
+    fsync_folder(folder)
+    return True
+
+
+class Digest(Protocol):
+    """A running hash, as `hashlib` gives it."""
+
+    def update(self, data: bytes, /) -> None:
+        """Adds bytes."""
+
+
+class HashingFile:
+    """A new file that hashes what is written to it: the digest is of what was meant, not of what a disk gave back."""
+
+    def __init__(self, path: Path, digest: Digest) -> None:
+        self._file = path.open("xb")
+        self._digest = digest
+        self.size_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether pyarrow may not write any more: never, since a discarded file takes everything."""
+        return False
+
+    def write(self, data: bytes) -> int:
+        """Appends `data`."""
+        if self._file.closed:
+            return len(data)
+        self._digest.update(data)
+        self._file.write(data)
+        self.size_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Hands buffered bytes to the operating system."""
+        if not self._file.closed:
+            self._file.flush()
+
+    def sync_and_close(self) -> None:
+        """Makes the content durable."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Closes without a promise; what is written from now on goes nowhere."""
+        with contextlib.suppress(OSError):
+            self._file.close()  # flushes, which a full disk refuses once more

@@ -1,0 +1,220 @@
+"""The configuration file `event_archive.yaml`: what it may say, and where exactly a mistake in it stands.
+
+Nothing is read at import. What doesn't live here: paths inside an archive (`layout`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+
+from event_archive import layout
+from event_archive.errors import ConfigurationError
+
+CONFIG_FILE = "event_archive.yaml"
+CONFIG_VARIABLE = "EVENT_ARCHIVE_CONFIG"
+
+_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
+
+
+def _parse_bytes(value: Any) -> Any:
+    """`128 MB` as 134217728; other types are left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9]+)\s*([KMG]?B)?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise ValueError("write a size like 134217728 or 128 MB")
+    return int(match.group(1)) * _UNITS[(match.group(2) or "").upper()]
+
+
+def _check_stream_name(name: str) -> str:
+    if not layout.STREAM_NAME.fullmatch(name):
+        raise ValueError("no stream name: use a-z, 0-9 and _, begin with a letter, at most 63 characters")
+    return name
+
+
+Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
+StreamName = Annotated[str, AfterValidator(_check_stream_name)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FilesSource(_Section):
+    """A landing folder, read recursively."""
+
+    type: Literal["files"]
+    path: Path = Field(description="The landing folder")
+    format: Literal["json_lines"] = Field(default="json_lines", description="One record a line")
+    settle_seconds: float = Field(
+        default=60,
+        ge=0,
+        description="A last line without a line end is taken once its file has been still for so long",
+    )
+    max_record_bytes: Bytes = Field(
+        default=256 * 2**20, ge=1, le=2**30, description="A longer line is a problem of its file"
+    )
+
+
+class StreamConfig(_Section):
+    """One stream of events."""
+
+    description: str = Field(default="", description="One sentence for people")
+    source: FilesSource = Field(description="Where its events come from")
+    commit_bytes: Bytes = Field(
+        default=128 * 2**20,
+        ge=1,
+        le=2**30,
+        description="A commit is made when so many bytes of values are read",
+    )
+
+
+class Config(_Section):
+    """The whole configuration; relative paths in the file are relative to its folder."""
+
+    path: Path = Field(exclude=True)
+    archive: Path = Field(description="Folder of the archive")
+    warehouse: Path = Field(description="Folder of the published tables")
+    streams: dict[StreamName, StreamConfig] = Field(default_factory=dict, description="The streams, by name")
+
+    @field_validator("archive", "warehouse", mode="before")
+    @classmethod
+    def _only_folders(cls, value: Any) -> Any:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError("only folders on a local disk are supported so far")
+        return value
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _nothing_is_no_streams(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    def table(self, stream: str) -> Path:
+        """Folder of the table of `stream`."""
+        return layout.table_folder(self.archive, stream)
+
+    def stream(self, name: str) -> StreamConfig:
+        """The stream of that name.
+
+        Raises:
+            UsageError: the configuration has none.
+        """
+        if name not in self.streams:
+            known = ", ".join(self.streams) or "none"
+            raise ConfigurationError(
+                f"{self.path}: there is no stream {name!r}; the configured ones are: {known}."
+            )
+        return self.streams[name]
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Reads the configuration.
+
+    Args:
+        path: the file; by default `$EVENT_ARCHIVE_CONFIG`, else `event_archive.yaml` in the working folder.
+
+    Raises:
+        ConfigurationError: the file is missing, is no YAML, or a key in it is wrong; the text names file, line and key.
+    """
+    path = (path or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)).absolute()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path}: no such file. `event-archive init` writes one; --config or {CONFIG_VARIABLE} names another."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: can't be read ({error}).") from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """The configuration that `text` says; `path` is where it would stand. See `load_config`."""
+    try:
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path}: is no YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"{path}: must hold the keys archive, warehouse and streams.")
+    if "path" in raw:
+        raise ConfigurationError(f"{path}: path: no such key at the top level.")
+    _refuse_repeated_keys(document, path)
+    try:
+        config = Config.model_validate({**raw, "path": path})
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_mistakes(error, document, path))) from error
+    folder = path.parent
+    streams = {
+        name: stream.model_copy(
+            update={
+                "source": stream.source.model_copy(update={"path": folder / stream.source.path.expanduser()})
+            }
+        )
+        for name, stream in config.streams.items()
+    }
+    return config.model_copy(
+        update={
+            "archive": folder / config.archive.expanduser(),
+            "warehouse": folder / config.warehouse.expanduser(),
+            "streams": streams,
+        }
+    )
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML lets the last of two equal keys win, which would make a stream vanish without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise ConfigurationError(
+                    f"{path}:{key.start_mark.line + 1}: {key.value}: the key stands here twice."
+                )
+            seen.add(key.value)
+            _refuse_repeated_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path)
+
+
+def _mistakes(error: ValidationError, document: yaml.Node | None, path: Path) -> list[str]:
+    lines = []
+    for mistake in error.errors(include_url=False):
+        keys = [str(part) for part in mistake["loc"] if part != "[key]"]
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            message = "no such key here"
+        elif mistake["type"] == "missing":
+            message = "this key is missing"
+        lines.append(f"{path}:{_line(document, keys)}: {'.'.join(keys)}: {message}.")
+    return lines
+
+
+def _line(node: yaml.Node | None, keys: list[str]) -> int:
+    """Line, from 1, of the deepest of `keys` that stands in the document."""
+    line = 1
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        for name, value in node.value:
+            if name.value == key:
+                line, node = name.start_mark.line + 1, value
+                break
+        else:
+            break
+    return line

@@ -1,0 +1,38 @@
+"""The warehouse: one DuckDB file that readers open, built beside the live one and switched in whole.
+
+What lives here: where the files are (`layout`), a build and its lock (`build`), switching it in (`publish`), and the digest
+of a mart (`digest`). What doesn't: the models that fill a build (`dbt_project`) and who starts it (`orchestration`).
+
+    with start_build(warehouse, mode="refresh", streams=pinned) as build:
+        ...                                     # fill build.file, for example with dbt and build.environment()
+        publish(build, built_by="the nightly refresh")
+
+Leaving the block without `publish` discards the build; the published tables stay as they were.
+"""
+
+from __future__ import annotations
+
+from event_archive.warehouse.build import Build, BuildMode, PinnedStream, WarehouseBusy, start_build
+from event_archive.warehouse.layout import current_build_id, published_file
+from event_archive.warehouse.publish import (
+    BuildSuperseded,
+    MartRecord,
+    PublishedBuild,
+    publish,
+    read_published,
+)
+
+__all__ = [
+    "Build",
+    "BuildMode",
+    "BuildSuperseded",
+    "MartRecord",
+    "PinnedStream",
+    "PublishedBuild",
+    "WarehouseBusy",
+    "current_build_id",
+    "publish",
+    "published_file",
+    "read_published",
+    "start_build",
+]
