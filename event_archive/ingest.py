@@ -128,6 +128,15 @@ def ingest_stream(
     )
 
 
+def read_settings(stream: StreamConfig, *, settled: bool) -> ReadSettings:
+    """How the files of a stream are read; `settled` takes last lines without a line end at once."""
+    return ReadSettings(
+        settle_seconds=float("-inf") if settled else stream.source.settle_seconds,
+        max_record_bytes=stream.source.max_record_bytes,
+        block_bytes=max(4096, min(_BLOCK_BYTES, stream.commit_bytes)),
+    )
+
+
 @dataclass(slots=True)
 class _OpenCommit:
     """A commit that is being put together."""
@@ -153,11 +162,7 @@ class _Run:
         self.landing: Path = self.settings.source.path
         self.only = only
         self.on_progress = on_progress
-        self.read_settings = ReadSettings(
-            settle_seconds=float("-inf") if settled else self.settings.source.settle_seconds,
-            max_record_bytes=self.settings.source.max_record_bytes,
-            block_bytes=max(4096, min(_BLOCK_BYTES, self.settings.commit_bytes)),
-        )
+        self.read_settings = read_settings(self.settings, settled=settled)
         self.head = Head(-1, None)
         self.events = self.value_bytes = self.commits = self.conflicts = 0
         self.problems: list[Problem] = []

@@ -183,8 +183,8 @@ class BatchBuilder:
         return pa.table(columns, schema=SOURCE_SCHEMA)
 
     def take_claims(self) -> list[Claim]:
-        """The claims collected since the last call, which are from now on the positions; in order of source id."""
-        claims = sorted(self._claims.values(), key=lambda claim: claim.state.source_id)
+        """The claims collected since the last call, which are from now on the positions; in the order of the rows."""
+        claims = list(self._claims.values())
         self._claims = {}
         for claim in claims:
             self._positions.put(claim.state)

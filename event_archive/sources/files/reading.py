@@ -27,6 +27,10 @@ NOT_YET = -1
 """In place of a size or a time: look at the file again next time, whatever it looks like then."""
 
 
+class Changed(SourceProblem):
+    """The file is not any more what was archived of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
     """How the files of one stream are read."""
@@ -108,9 +112,7 @@ class _Reading:
             yield from self._new_lines()
         except Damaged as damage:
             if self._position < self._before.position_bytes:
-                raise SourceProblem(
-                    f"{damage}, which is before what was archived of it; {_ACCEPT}"
-                ) from damage
+                raise Changed(f"{damage}, which is before what was archived of it; {_ACCEPT}") from damage
             accepted = self._before.left.removeprefix(ACCEPTED_DAMAGE) == f": {damage}"
             yield self._piece(b"", left=f"{ACCEPTED_DAMAGE if accepted else DAMAGED}: {damage}", is_last=True)
             return
@@ -127,13 +129,13 @@ class _Reading:
                 raise self._shorter(self._position)
             self._take(chunk[: before.position_bytes - self._position], rest=chunk)
         if self._hash.hexdigest() != before.sha256:
-            raise SourceProblem(
+            raise Changed(
                 f"has changed before byte {before.position_bytes}, up to which it was archived; {_ACCEPT}"
             )
         if not before.terminated:
             chunk = self._next_chunk()
             if chunk[:1] not in (b"", b"\n"):
-                raise SourceProblem(
+                raise Changed(
                     f"has changed: its last line was archived without a line end at byte {before.position_bytes}, "
                     f"and has gone on since; {_ACCEPT}"
                 )
@@ -148,8 +150,8 @@ class _Reading:
         chunk, self._pushed_back = self._pushed_back or next(self._chunks, b""), b""
         return chunk
 
-    def _shorter(self, size_bytes: int) -> SourceProblem:
-        return SourceProblem(
+    def _shorter(self, size_bytes: int) -> Changed:
+        return Changed(
             f"is shorter ({size_bytes} bytes) than what was archived of it ({self._before.position_bytes} bytes); {_ACCEPT}"
         )
 

@@ -1,0 +1,239 @@
+"""The commands: arguments in, exit code out (0 done, 1 found a problem, 2 wrong usage or configuration).
+
+Heavy libraries are imported inside the commands that need them: `--help` and `sql` answer at once.
+What doesn't live here: what commands do (the library) and how results look (`render`).
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from event_archive import __version__
+from event_archive.cli import render
+from event_archive.config import CONFIG_VARIABLE, Config, load_config
+from event_archive.errors import EventArchiveError, UsageError
+
+app = typer.Typer(
+    name="event-archive",
+    help="Keeps raw event streams for ever in an immutable Parquet archive, and lets you query, prove and replay them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+sources = typer.Typer(
+    help="Decide about files that are not any more what was archived of them.", no_args_is_help=True
+)
+app.add_typer(sources, name="sources")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"The configuration; by default ${CONFIG_VARIABLE} or ./event_archive.yaml.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
+Streams = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[STREAM]...", help="Streams of the configuration; all if none is named."),
+]
+
+
+class SqlFormat(StrEnum):
+    """How `sql` prints rows."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if asked:
+        typer.echo(f"event-archive {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _chosen(config: Config, streams: list[str] | None) -> list[str]:
+    for name in streams or ():
+        config.stream(name)
+    if not config.streams:
+        raise UsageError(f"{config.path}: no streams are configured; add one under `streams`.")
+    return list(dict.fromkeys(streams or config.streams))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write it; made if it does not exist.")] = Path(),
+) -> None:
+    """Write a commented event_archive.yaml and make the folders that it names."""
+    from event_archive.cli.starter import write_starter
+
+    made = write_starter(folder)
+    for path in made:
+        typer.echo(f"made {path}")
+    typer.echo(f"Next: put event files into {made[-1]}, then run `event-archive ingest`.")
+
+
+@app.command()
+def ingest(
+    streams: Streams = None,
+    *,
+    settled: Annotated[
+        bool,
+        typer.Option(
+            "--settled", help="Take last lines that have no line end now, however young their file is."
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read everything that the sources have now and commit it to the archive.
+
+    Safe to repeat, to interrupt and to run twice at once: each event is archived exactly once. Exit code 1 if something
+    could not be read; everything else is archived all the same.
+    """
+    from event_archive.ingest import ingest_stream
+
+    loaded = load_config(config)
+    results = []
+    failures = []
+    with render.ingest_progress(quiet=as_json) as show:
+        for name in _chosen(loaded, streams):
+            try:
+                results.append(ingest_stream(loaded, name, settled=settled, on_progress=show))
+            except UsageError:
+                raise
+            except EventArchiveError as error:
+                failures.append(f"{name}: {error}")
+    if as_json:
+        render.print_json({"streams": results, "failures": failures})
+    else:
+        render.print_ingested(results)
+    for result in results:
+        for text in [*result.warnings, *map(str, result.problems)]:
+            render.complain(text)
+    for text in failures:
+        render.complain(text)
+    if failures or any(result.problems for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    streams: Streams = None,
+    *,
+    gone: Annotated[
+        bool, typer.Option("--gone", help="List archived files that have left the landing folder.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each stream holds, and what its source has beyond it."""
+    from event_archive.status import stream_status
+
+    loaded = load_config(config)
+    statuses = [stream_status(loaded, name) for name in _chosen(loaded, streams)]
+    if as_json:
+        render.print_json({"streams": statuses})
+    else:
+        render.print_status(statuses, gone=gone)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT over archive.<stream> and the published tables.")],
+    *,
+    output: Annotated[SqlFormat, typer.Option("--format", help="How rows are printed.")] = SqlFormat.table,
+    config: ConfigOption = None,
+) -> None:
+    """Run read-only SQL over the archive and the published tables."""
+    from event_archive.query import run_query
+
+    raise typer.Exit(run_query(load_config(config), query, output.value))
+
+
+@app.command()
+def verify(streams: Streams = None, *, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Prove the archive whole: every byte is read and held against the log. Exit code 1 names each damaged file."""
+    from event_archive.verify import verify_stream
+
+    loaded = load_config(config)
+    reports = []
+    for name in _chosen(loaded, streams):
+        with render.byte_progress(f"verifying {name}", quiet=as_json) as show:
+            reports.append(verify_stream(loaded, name, on_progress=show))
+    if as_json:
+        render.print_json({"streams": reports, "is_whole": all(report.is_whole for report in reports)})
+    else:
+        render.print_verified(reports)
+    if not all(report.is_whole for report in reports):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    stream: Annotated[str, typer.Argument(help="A stream of the configuration.")],
+    *,
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="An empty folder, or one to be made.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the archived files back, decompressed and byte for byte, and check each one's hash."""
+    from event_archive.replay import replay_to_folder
+
+    loaded = load_config(config)
+    with render.byte_progress(f"replaying {stream}", quiet=as_json) as show:
+        files = replay_to_folder(loaded, stream, to, on_progress=show)
+    if as_json:
+        render.print_json({"stream": stream, "files": files})
+    else:
+        render.print_replayed(files)
+    if not all(file.is_identical for file in files):
+        raise typer.Exit(1)
+
+
+@sources.command("accept")
+def accept(
+    file: Annotated[Path, typer.Argument(help="A file in the landing folder of a stream.")],
+    *,
+    config: ConfigOption = None,
+) -> None:
+    """Accept a file as it is now.
+
+    A file that has changed since it was archived is archived whole as a new generation, beside what the archive has of
+    the old one. A damaged or cut compressed file, of which the whole lines are archived, is no problem any more.
+    """
+    from event_archive.accept import accept_file
+
+    result = accept_file(load_config(config), file)
+    render.print_ingested([result])
+    for text in [*result.warnings, *map(str, result.problems)]:
+        render.complain(text)
+    if result.problems:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Runs the command line; errors of ours are one sentence on stderr."""
+    try:
+        app()
+    except EventArchiveError as error:
+        render.complain(str(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -1,0 +1,198 @@
+"""Results as tables for people, and as JSON for programs.
+
+What doesn't live here: how results come about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from event_archive.ingest import IngestResult, Progress
+    from event_archive.replay import ReplayedFile
+    from event_archive.status import StreamStatus
+    from event_archive.verify import VerifyReport
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_THOUSAND = 1000
+_LISTED = 20
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; dataclasses become objects."""
+    json.dump(value, sys.stdout, default=_plain, indent=2, ensure_ascii=True)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def complain(text: str) -> None:
+    """A sentence on stderr, with nothing in it that a terminal would obey."""
+    visible = "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    sys.stderr.write(visible.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def human_bytes(count: float) -> str:
+    """`1.5 MB`."""
+    for unit in _UNITS:
+        if count < _THOUSAND or unit == _UNITS[-1]:
+            break
+        count /= _THOUSAND
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _table(*columns: str, left: Sequence[str] = ("stream",)) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
+    return table
+
+
+def print_ingested(results: Sequence[IngestResult]) -> None:
+    """What an ingest did."""
+    table = _table("stream", "events", "bytes", "commits", "seconds")
+    for result in results:
+        table.add_row(
+            result.stream,
+            f"{result.events:,}",
+            human_bytes(result.bytes),
+            str(result.commits),
+            f"{result.seconds:.2f}",
+        )
+    Console().print(table)
+    if not any(result.events for result in results):
+        Console().print("Nothing new.")
+
+
+def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
+    """What each stream holds."""
+    table = _table(
+        "stream", "events", "values", "stored", "files", "commits", "sources", "newest commit", "waiting"
+    )
+    for status in statuses:
+        table.add_row(
+            status.stream,
+            f"{status.events:,}",
+            human_bytes(status.bytes),
+            human_bytes(status.stored_bytes),
+            f"{status.commits:,}",
+            f"{len(status.positions):,}",
+            (status.last_ingested_at or "-").replace("T", " ")[:16],
+            f"{status.lag.files:,} files" if status.lag.files else "-",
+        )
+    console = Console()
+    console.print(table)
+    for status in statuses:
+        if status.last_event_time:
+            console.print(
+                f"{status.stream}: event times {status.first_event_time} to {status.last_event_time}"
+            )
+        if status.gone and not gone:
+            console.print(
+                f"{status.stream}: {len(status.gone):,} archived files are gone from the landing folder, which is fine "
+                "(--gone lists them)."
+            )
+        for path in status.gone if gone else ():
+            console.print(escape(f"gone: {status.stream}: {path!r}"), soft_wrap=True)
+        for problem in status.unreadable:
+            complain(f"{status.stream}: {problem}")
+
+
+def print_verified(reports: Sequence[VerifyReport]) -> None:
+    """What was proved."""
+    table = _table(
+        "stream", "version", "commits", "files", "events", "read", "result", left=("stream", "result")
+    )
+    for report in reports:
+        table.add_row(
+            report.stream,
+            str(report.version),
+            f"{report.commits:,}",
+            f"{report.files:,}",
+            f"{report.events:,}",
+            human_bytes(report.bytes_read),
+            "[green]whole[/]" if report.is_whole else f"[red]{len(report.damages)} damaged[/]",
+        )
+    console = Console()
+    console.print(table)
+    for report in reports:
+        if report.unreferenced:
+            console.print(
+                f"{report.stream}: {len(report.unreferenced)} files belong to no commit, as an interrupted write leaves "
+                "them: harmless."
+            )
+        for damage in report.damages:
+            complain(f"{report.stream}: {damage}")
+
+
+def print_replayed(files: Sequence[ReplayedFile]) -> None:
+    """What was written back."""
+    table = _table("file", "events", "bytes", "sha-256", "result", left=("file", "sha-256", "result"))
+    for file in files[:_LISTED]:
+        result = "[green]identical[/]" if file.is_identical else "[red]differs[/]"
+        table.add_row(
+            escape(ascii(file.path)[1:-1]),
+            f"{file.events:,}",
+            human_bytes(file.bytes),
+            file.sha256[:16],
+            result,
+        )
+    console = Console()
+    console.print(table)
+    identical = sum(file.is_identical for file in files)
+    more = f" ({len(files) - _LISTED:,} more than shown)" if len(files) > _LISTED else ""
+    console.print(f"{identical:,} of {len(files):,} files hash to what was archived{more}.")
+
+
+@contextlib.contextmanager
+def byte_progress(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr for `(done, total)`, if somebody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def ingest_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """What an ingest is doing, on stderr, if somebody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _progress: None
+        return
+    console = Console(stderr=True)
+    with console.status("reading …") as status:
+
+        def show(progress: Progress) -> None:
+            status.update(
+                f"{progress.stream}: {progress.events:,} events, {human_bytes(progress.bytes)} read of files of "
+                f"{human_bytes(progress.total_bytes)}, {progress.commits} commits"
+            )
+
+        yield show

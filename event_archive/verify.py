@@ -1,0 +1,287 @@
+"""Proof that an archive is whole: every byte of it is read and held against the log, and the log against itself.
+
+What doesn't live here: mending what is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from event_archive import layout
+from event_archive.archive.data_file import column, string_column
+from event_archive.archive.log import Commit, DataFile, entry_fault, log_versions, parse_entry, read_entry
+from event_archive.errors import ArchiveDamaged, EventArchiveError
+from event_archive.sources.files.positions import Claim, decode_claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from event_archive.config import Config
+
+_CHUNK_BYTES = 2**20
+_CHECKED_COLUMNS = [
+    "source_id",
+    "source_partition",
+    "source_offset",
+    "ingested_at",
+    "ingest_date",
+    "commit_version",
+]
+_THREADS = 4
+_RANGES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is not as it must be."""
+
+    path: str
+    """The damaged file."""
+    reason: str
+    affected: str
+    """Which events, as far as the log tells."""
+
+    def __str__(self) -> str:
+        """One sentence."""
+        return f"{self.path} {self.reason}" + (f"; affected: {self.affected}." if self.affected else ".")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify_stream` read and found."""
+
+    stream: str
+    version: int
+    chain_hash: str | None
+    commits: int
+    files: int
+    events: int
+    bytes_read: int
+    damages: tuple[Damage, ...]
+    unreferenced: tuple[str, ...]
+    """Files that no commit speaks of, as an interrupted write leaves them: harmless."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damages
+
+
+@dataclass(slots=True)
+class _Findings:
+    table: Path
+    damages: list[Damage] = field(default_factory=list)
+    bytes_read: int = 0
+
+    def add(self, path: Path, reason: str, affected: str = "") -> None:
+        self.damages.append(Damage(str(path), reason, affected))
+
+    def entry(self, version: int, reason: str, affected: str = "") -> None:
+        self.add(self.table / layout.LOG_FOLDER / layout.entry_name(version), reason, affected)
+
+
+def verify_stream(
+    config: Config, stream: str, *, on_progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Reads every byte of the table of `stream` and checks it against the log.
+
+    Checked: each log entry against its own hash and its successor's, each data file's size and SHA-256, its rows
+    against the positions that its commit claims, those positions against the ones of the commits before.
+
+    Args:
+        config: the configuration.
+        stream: name of a configured stream.
+        on_progress: called with bytes read and bytes to read.
+
+    Raises:
+        UsageError: there is no such stream.
+    """
+    config.stream(stream)
+    table = config.table(stream)
+    findings = _Findings(table)
+    commits = list(_whole_entries(findings))
+    damaged_versions = {c.version for c in commits} ^ set(range(commits[-1].version + 1 if commits else 0))
+    _check_positions(commits, findings, gaps=bool(damaged_versions))
+    files = [(commit, file) for commit in commits for file in commit.added]
+    total = sum(file.size_bytes for _, file in files)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for (_, file), damages in zip(files, pool.map(lambda f: _check_file(table, *f), files), strict=True):
+            findings.damages += damages
+            findings.bytes_read += file.size_bytes
+            if on_progress is not None:
+                on_progress(findings.bytes_read, total)
+    return VerifyReport(
+        stream=stream,
+        version=commits[-1].version if commits else -1,
+        chain_hash=commits[-1].entry_sha256 if commits else None,
+        commits=len(commits),
+        files=len(files),
+        events=sum(commit.events for commit in commits),
+        bytes_read=findings.bytes_read,
+        damages=tuple(findings.damages),
+        unreferenced=() if damaged_versions else tuple(_unreferenced(table, commits)),
+    )
+
+
+def _whole_entries(findings: _Findings) -> Iterator[Commit]:
+    """The entries that prove themselves; the others become findings."""
+    versions = log_versions(findings.table)
+    missing = sorted(set(range(versions[-1] + 1)) - set(versions)) if versions else []
+    for version in missing:
+        findings.entry(version, "is missing")
+    before: tuple[int, str] | None = None
+    for version in versions:
+        try:
+            entry = read_entry(findings.table, version)
+        except EventArchiveError as error:
+            findings.entry(version, f"can't be read ({error})")
+            continue
+        findings.bytes_read += len(entry)
+        fault = entry_fault(entry)
+        if fault is None:
+            try:
+                commit, previous = parse_entry(version, entry)
+            except ArchiveDamaged as error:
+                fault = str(error)
+        if fault is not None:
+            findings.entry(version, fault, "the events of that commit")
+            continue
+        if version == 0 and previous is not None:
+            findings.entry(0, "says that an entry came before it, which was cut off")
+        if before and before[0] == version - 1 and before[1] != previous:
+            findings.entry(
+                version - 1, f"is not the entry on which commit {version} was built: it was replaced"
+            )
+        before = (version, commit.entry_sha256)
+        yield commit
+
+
+def _check_positions(commits: list[Commit], findings: _Findings, *, gaps: bool) -> None:
+    """Each commit must go on where the ones before it ended; behind a damaged entry that can't be told."""
+    if gaps:
+        return
+    next_record: dict[str, int] = {}
+    for commit in commits:
+        claims = _claims(commit, findings)
+        for claim in claims:
+            expected = next_record.get(claim.state.source_id, 0)
+            if claim.first_record != expected:
+                findings.entry(
+                    commit.version,
+                    f"goes on at offset {claim.first_record} of {claim.state.source_id}, but the commits before it end "
+                    f"at {expected}",
+                )
+            next_record[claim.state.source_id] = claim.state.records
+        claimed = sum(claim.state.records - claim.first_record for claim in claims)
+        if not claimed == commit.events == sum(file.num_records for file in commit.added):
+            findings.entry(commit.version, f"claims {claimed} events by position, but counts {commit.events}")
+
+
+def _claims(commit: Commit, findings: _Findings) -> list[Claim]:
+    try:
+        return decode_claims(commit.claims)
+    except (KeyError, ValueError, TypeError) as error:
+        findings.entry(commit.version, f"has positions that can't be read ({error})")
+        return []
+
+
+def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
+    findings = _Findings(table)
+    claims = _claims(commit, findings)
+    affected = _ranges(claims)
+    try:
+        path = layout.resolve_data_file(table, file.path)
+    except ArchiveDamaged as error:
+        findings.entry(commit.version, f"leads outside the table: {error}", affected)
+        return findings.damages
+    try:
+        size_bytes = path.stat().st_size
+        digest = _sha256(path)
+    except OSError as error:
+        findings.add(path, f"can't be read ({error.strerror})", affected)
+        return findings.damages
+    if size_bytes != file.size_bytes:
+        findings.add(path, f"has {size_bytes} bytes instead of {file.size_bytes}", affected)
+    elif digest != file.sha256:
+        findings.add(path, "is damaged: it does not match its SHA-256", affected)
+    else:
+        try:
+            findings.damages += [
+                Damage(str(path), fault, affected) for fault in _row_faults(path, commit, file, claims)
+            ]
+        except (OSError, pa.ArrowException) as error:
+            findings.add(path, f"is no readable Parquet file ({error})", affected)
+    return findings.damages
+
+
+def _row_faults(path: Path, commit: Commit, file: DataFile, claims: list[Claim]) -> Iterator[str]:
+    """What the rows of a file whose bytes are right say otherwise than its commit."""
+    # Not by path alone: pyarrow would read the folder's name as a column.
+    with path.open("rb") as opened:
+        rows = pq.ParquetFile(opened).read(columns=_CHECKED_COLUMNS)
+    if rows.num_rows != file.num_records:
+        yield f"has {rows.num_rows} rows, but its commit says {file.num_records}"
+        return
+    counts = np.array([claim.state.records - claim.first_record for claim in claims], np.int64)
+    firsts = np.array([claim.first_record for claim in claims], np.int64)
+    if counts.sum() != rows.num_rows:
+        return  # a finding about the entry already
+    offsets = np.arange(rows.num_rows) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
+    sources = np.repeat(np.arange(len(claims), dtype=np.int32), counts)
+    found = pc.index_in(
+        rows["source_id"].cast(pa.string()),
+        value_set=string_column([claim.state.source_id for claim in claims]),
+    )
+    expected = {
+        "source_id": (found, pa.chunked_array([column(pa.int32(), sources)])),
+        "source_offset": (rows["source_offset"], pa.chunked_array([column(pa.int64(), offsets)])),
+    }
+    for name, (given, wanted) in expected.items():
+        if not given.equals(wanted):
+            yield f"holds other values of {name} than the positions that its commit claims"
+    for name, value in (
+        ("source_partition", 0),
+        ("commit_version", commit.version),
+        ("ingested_at", commit.ingested_at_us),
+        ("ingest_date", commit.ingested_at_us // 86_400_000_000),
+    ):
+        bounds = pc.min_max(
+            rows[name].cast(pa.int64() if rows[name].type != pa.date32() else pa.int32())
+        ).as_py()
+        if rows.num_rows and set(bounds.values()) != {value}:
+            yield f"holds another {name} than its commit"
+
+
+def _ranges(claims: list[Claim]) -> str:
+    ranges = [
+        f"{claim.state.source_id} {claim.first_record} to {claim.state.records - 1}"
+        for claim in claims
+        if claim.state.records > claim.first_record
+    ]
+    more = f" and {len(ranges) - _RANGES_SHOWN} more" if len(ranges) > _RANGES_SHOWN else ""
+    return "offsets of " + ", ".join(ranges[:_RANGES_SHOWN]) + more if ranges else ""
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _unreferenced(table: Path, commits: list[Commit]) -> Iterator[str]:
+    known = {file.path for commit in commits for file in commit.added}
+    for path in sorted(chain(table.glob("*/*.parquet"), (table / layout.LOG_FOLDER).glob("_commit_*.tmp"))):
+        if path.relative_to(table).as_posix() not in known:
+            yield str(path)
