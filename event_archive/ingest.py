@@ -20,7 +20,7 @@ from event_archive.archive.commit import Batch, Head, commit, create_table
 from event_archive.archive.data_file import DataFileWriter
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.errors import CommitConflict
-from event_archive.sources.files.batches import BatchBuilder, Block, plan, read_blocks
+from event_archive.sources.files.batches import BatchBuilder, Block, damage_reason, plan, read_blocks
 from event_archive.sources.files.landing import scan
 from event_archive.sources.files.positions import FileState, Positions, encode_claims
 from event_archive.sources.files.reading import ReadSettings
@@ -198,10 +198,7 @@ class _Run:
         pending = _OpenCommit()
         try:
             for block in blocks:
-                for problem in block.problems:
-                    self._note_problem(problem.path, problem.reason)
-                for state in builder.add(block):
-                    self.warnings += twins.warn(self.stream, state)
+                self._take(block, builder, twins)
                 if builder.pending_rows >= ROW_GROUP_ROWS or builder.pending_bytes >= _ROW_GROUP_BYTES:
                     self._write_rows(builder, pending)
                 progress.events = (
@@ -223,6 +220,15 @@ class _Run:
             if pending.writer is not None:
                 pending.writer.abandon()
             raise
+
+    def _take(self, block: Block, builder: BatchBuilder, twins: _Twins) -> None:
+        for problem in block.problems:
+            self._note_problem(problem.path, problem.reason)
+        for finished in builder.add(block):
+            if finished.state.is_damaged:
+                self._note_problem(finished.path, damage_reason(finished.state))
+            if finished.is_new and finished.state.records:
+                self.warnings += twins.warn(self.stream, finished.state)
 
     def _write_rows(self, builder: BatchBuilder, pending: _OpenCommit) -> None:
         if not builder.pending_rows:

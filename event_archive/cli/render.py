@@ -59,7 +59,7 @@ def human_bytes(count: float) -> str:
 def _table(*columns: str, left: Sequence[str] = ("stream",)) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     return table
 
 
@@ -82,7 +82,7 @@ def print_ingested(results: Sequence[IngestResult]) -> None:
 def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
     """What each stream holds."""
     table = _table(
-        "stream", "events", "values", "stored", "files", "commits", "sources", "newest commit", "waiting"
+        "stream", "events", "values", "stored", "commits", "sources", "newest commit", "waiting"
     )
     for status in statuses:
         table.add_row(

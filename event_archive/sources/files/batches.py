@@ -114,6 +114,16 @@ def read_blocks(work: Iterable[Work], settings: ReadSettings) -> Iterator[Block]
         yield block
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A file that has been read to its end."""
+
+    path: str
+    state: FileState
+    is_new: bool
+    """Whether nothing of it had been committed before."""
+
+
 class BatchBuilder:
     """Collects blocks for the next commit: rows until they make a row group, claims until they are committed."""
 
@@ -130,8 +140,8 @@ class BatchBuilder:
         """How many files the next commit speaks of."""
         return len(self._claims)
 
-    def add(self, block: Block) -> list[FileState]:
-        """Takes in a block; returns the states of the new files of which it holds the end."""
+    def add(self, block: Block) -> list[Finished]:
+        """Takes in a block; returns the files of which it holds the end."""
         ends = np.cumsum([len(piece.data) for piece in block.pieces])
         lines = split(b"".join([piece.data for piece in block.pieces]), ends)
         if len(lines.values):
@@ -139,7 +149,7 @@ class BatchBuilder:
             self.pending_rows += len(lines.values)
             self.pending_bytes += lines.values.buffers()[2].size
         starts = np.cumsum(lines.counts) - lines.counts
-        completed = []
+        finished = []
         for part, (piece, count, start) in enumerate(
             zip(block.pieces, lines.counts.tolist(), starts.tolist(), strict=True)
         ):
@@ -150,15 +160,15 @@ class BatchBuilder:
             state = replace(piece.state, records=first + count)
             if count:
                 self._runs.append((state.source_id, first, count))
+            if piece.is_last:
+                finished.append(Finished(piece.path, state, is_new=archived is None))
             if claim is None and not _is_worth_claiming(before, state):
                 continue
             blank = lines.blank_before[lines.blank_part == part] - start + first
             if claim:
                 blank = np.concatenate([claim.blank_before, blank])
             self._claims[piece.path] = Claim(claim.first_record if claim else first, state, blank)
-            if piece.is_last and state.records and not archived:
-                completed.append(state)
-        return completed
+        return finished
 
     def take_rows(self) -> pa.Table:
         """The rows collected so far, with `SOURCE_SCHEMA`; the builder is empty of rows after it."""

@@ -102,7 +102,7 @@ def _look_behind_link(
     is_folder = os.path.isdir(target)  # noqa: PTH112 - speed, as above
     if not is_event_file and not is_folder:
         return None
-    if not target.startswith(root.rstrip("/") + "/"):
+    if target != root and not target.startswith(root.rstrip("/") + "/"):
         there = os.path.lexists(target)
         return f"is a link that leads {'outside the landing folder, and was not followed' if there else 'nowhere'}"
     if is_folder:

@@ -1,0 +1,91 @@
+"""A mistake in the configuration gives the file, the line, the key and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from event_archive.config import load_config, parse_config
+from event_archive.errors import ConfigurationError
+
+HEAD = "archive: a\nwarehouse: w\nstreams:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (HEAD + "  Bookings:\n    source: {type: files, path: x}\n", "4: streams.Bookings", "no stream name"),
+        (HEAD + "  a-b:\n    source: {type: files, path: x}\n", "4: streams.a-b", "no stream name"),
+        (HEAD + "  ../x:\n    source: {type: files, path: x}\n", "4: streams.../x", "no stream name"),
+        (
+            HEAD + f"  {'a' * 64}:\n    source: {{type: files, path: x}}\n",
+            f"4: streams.{'a' * 64}",
+            "at most 63",
+        ),
+        (
+            HEAD + "  a:\n    source:\n      type: files\n      pth: x\n",
+            "7: streams.a.source.pth",
+            "no such key",
+        ),
+        (HEAD + "  a:\n    source:\n      type: files\n", "5: streams.a.source.path", "missing"),
+        (HEAD + "  a:\n    source: {type: ftp, path: x}\n", "5: streams.a.source.type", "files"),
+        (
+            HEAD + "  a:\n    commit_bytes: lots\n    source: {type: files, path: x}\n",
+            "5: streams.a.commit_bytes",
+            "128 MB",
+        ),
+        (
+            HEAD + "  a:\n    source: {type: files, path: x, settle_seconds: -1}\n",
+            "5: streams.a.source.settle_seconds",
+            "0",
+        ),
+        ("archive: s3://b/p\nwarehouse: w\n", "1: archive", "local disk"),
+        ("warehouse: w\n", "1: archive", "missing"),
+        (
+            HEAD + "  a:\n    source: {type: files, path: x}\n  a:\n    source: {type: files, path: y}\n",
+            "6: a",
+            "twice",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, place: str, words: str) -> None:
+    """One sentence per mistake."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"/x/event_archive.yaml:{place}: ")) as error:
+        parse_config(text, Path("/x/event_archive.yaml"))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "just text", "\x00"])
+def test_what_is_no_configuration_is_refused(text: str) -> None:
+    """Without a traceback of the parser."""
+    with pytest.raises(ConfigurationError, match=r"/x/event_archive\.yaml"):
+        parse_config(text, Path("/x/event_archive.yaml"))
+
+
+def test_a_missing_file_tells_how_to_get_one(tmp_path: Path) -> None:
+    """Or how to name another."""
+    with pytest.raises(ConfigurationError, match="event-archive init"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command is run, and also when the variable names the file."""
+    path = tmp_path / "etc" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(HEAD + "  a:\n    source: {type: files, path: ../in}\n    commit_bytes: 1 KB\n")
+    monkeypatch.setenv("EVENT_ARCHIVE_CONFIG", str(path))
+    config = load_config()
+    assert (config.archive, config.table("a")) == (tmp_path / "etc" / "a", tmp_path / "etc" / "a" / "a")
+    assert config.streams["a"].source.path == tmp_path / "etc" / ".." / "in"
+    assert config.streams["a"].commit_bytes == 1024
+
+
+def test_sizes_may_have_units() -> None:
+    """Powers of 1,024, as memory is counted."""
+    for text, size in (("7", 7), ("'7'", 7), ("2KB", 2048), ("1 mb", 2**20), ("1 GB", 2**30)):
+        config = parse_config(
+            HEAD + f"  a: {{commit_bytes: {text}, source: {{type: files, path: x}}}}\n", Path("/x/y")
+        )
+        assert config.streams["a"].commit_bytes == size
