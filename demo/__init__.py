@@ -1,0 +1,1 @@
+"""Two small services with customers, whose events the platform archives; nothing here knows the platform."""
