@@ -25,8 +25,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP) ## Make .venv from the lock (done by itself when needed)
 
-demo: $(STAMP) ## Two services' events into an archive, tables from them, proof, and where to look
-	@python -m demo.run
+$(DAGSTER_HOME)/dagster.yaml: | dagster.yaml
+	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
+
+demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml ## Two services' events into an archive, tables from them, proof, and where to look
+	@python scripts/demo.py
 
 test: $(STAMP) ## All tests
 	@python -m pytest -n auto --dist=worksteal

@@ -3,7 +3,7 @@
 What lives here: where the files are (`layout`), a build and its lock (`build`), switching it in (`publish`), and the digest
 of a mart (`digest`). What doesn't: the models that fill a build (`dbt_project`) and who starts it (`orchestration`).
 
-    with start_build(warehouse, mode="refresh", streams=pinned) as build:
+    with start_build(warehouse, mode="refresh", streams=pin_streams(config)) as build:
         ...                                     # fill build.file, for example with dbt and build.environment()
         publish(build, built_by="the nightly refresh")
 
@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from event_archive.warehouse.build import Build, BuildMode, PinnedStream, WarehouseBusy, start_build
 from event_archive.warehouse.layout import current_build_id, published_file
+from event_archive.warehouse.pin import pin_streams
 from event_archive.warehouse.publish import (
     BuildSuperseded,
     MartRecord,
+    MartUnreadable,
     PublishedBuild,
     publish,
     read_published,
@@ -27,10 +29,12 @@ __all__ = [
     "BuildMode",
     "BuildSuperseded",
     "MartRecord",
+    "MartUnreadable",
     "PinnedStream",
     "PublishedBuild",
     "WarehouseBusy",
     "current_build_id",
+    "pin_streams",
     "publish",
     "published_file",
     "read_published",

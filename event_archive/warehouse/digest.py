@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import duckdb
 
-_NESTED = ("STRUCT(", "MAP(", "UNION(")
-
 
 @dataclass(frozen=True)
 class TableDigest:
@@ -39,19 +37,19 @@ def table_digest(connection: duckdb.DuckDBPyConnection, schema: str, table: str)
         schema: Schema of the table.
         table: Name of the table.
     """
-    columns = connection.execute(
-        "select column_name, data_type from duckdb_columns() "
+    found = connection.execute(
+        "select column_name from duckdb_columns() "
         "where database_name = current_database() and schema_name = ? and table_name = ? order by column_name",
         [schema, table],
     ).fetchall()
-    row_text = " || ".join(_column_text(name, data_type) for name, data_type in columns)
+    columns = [name for (name,) in found]
+    row_text = " || ".join(map(_column_text, columns))
     counted = connection.execute(
         "select count(*), sum(md5_number_lower(row_text)::hugeint), sum(md5_number_upper(row_text)::hugeint) "
         f"from (select {row_text} as row_text from {quoted(schema)}.{quoted(table)})"
     ).fetchone()
     rows, lower, upper = counted if counted is not None else (0, None, None)
-    names = [name for name, _ in columns]
-    summary = f"{names!r} {rows} {lower or 0} {upper or 0}"
+    summary = f"{columns!r} {rows} {lower or 0} {upper or 0}"
     return TableDigest(rows=rows, digest=hashlib.sha256(summary.encode()).hexdigest())
 
 
@@ -60,9 +58,8 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _column_text(name: str, data_type: str) -> str:
-    column = quoted(name)
-    is_nested = data_type.startswith(_NESTED) or data_type.endswith("]")
-    # The text of a nested value is ambiguous (['a, b'] and ['a', 'b']); its JSON is not.
-    text = f"to_json({column})::varchar" if is_nested else f"{column}::varchar"
-    return f"case when {column} is null then '-' else strlen({text})::varchar || ':' || {text} end"
+def _column_text(name: str) -> str:
+    text = (
+        f"{quoted(name)}::varchar"  # unambiguous for nested values too: DuckDB quotes what could be misread
+    )
+    return f"case when {quoted(name)} is null then '-' else strlen({text})::varchar || ':' || {text} end"

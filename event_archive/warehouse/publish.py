@@ -18,7 +18,7 @@ import duckdb
 from event_archive import __version__
 from event_archive.errors import ArchiveDamaged, EventArchiveError, StorageError
 from event_archive.warehouse import durable, layout
-from event_archive.warehouse.digest import quoted, table_digest
+from event_archive.warehouse.digest import TableDigest, quoted, table_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,10 @@ RECORDS = ("build_info", "build_streams", "build_marts")
 
 class BuildSuperseded(EventArchiveError):
     """The build started from a state that is no longer the published one; it has to be run again."""
+
+
+class MartUnreadable(EventArchiveError):
+    """A mart reads something that is not in the build's own file, such as the archive."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +170,7 @@ def _refuse_if_superseded(build: Build) -> None:
 def _write_records(build: Build, built_by: str) -> None:
     with closing(duckdb.connect(str(build.file))) as connection:
         connection.execute("set timezone = 'UTC'")
-        tables = connection.execute(
-            "select table_name from duckdb_tables() "
-            "where database_name = current_database() and schema_name = 'main' and not list_contains(?, table_name) order by 1",
-            [list(RECORDS)],
-        ).fetchall()
-        marts = [(table, table_digest(connection, "main", table)) for (table,) in tables]
+        marts = _digests(connection)
         for record in RECORDS:
             connection.execute(f"drop table if exists main.{quoted(record)}")
         connection.execute(
@@ -209,6 +208,25 @@ def _write_records(build: Build, built_by: str) -> None:
         raise StorageError(
             f"DuckDB left {left} behind: another process has build {build.build_id} open. Close it, then run the build again."
         )
+
+
+def _digests(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, TableDigest]]:
+    """Digest every table and view in schema `main`: what is published must be readable without anything beside it."""
+    names = connection.execute(
+        "select table_name from information_schema.tables "
+        "where table_catalog = current_database() and table_schema = 'main' and not list_contains(?, table_name) order by 1",
+        [list(RECORDS)],
+    ).fetchall()
+    marts = []
+    for (name,) in names:
+        try:
+            marts.append((name, table_digest(connection, "main", name)))
+        except duckdb.CatalogException as error:
+            raise MartUnreadable(
+                f"The mart {name} could not be read by those who open the published file ({error}); nothing is published. "
+                "A view in schema main may read only what is in the same file."
+            ) from error
+    return marts
 
 
 def _move_into_place(build: Build) -> Path:

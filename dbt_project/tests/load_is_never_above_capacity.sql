@@ -1,0 +1,7 @@
+-- A flight never carries more bookings than its plane has seats.
+select
+    flight_id,
+    capacity_seats,
+    booked_seats
+from {{ ref('seat_availability') }}
+where booked_seats > capacity_seats or available_seats < 0

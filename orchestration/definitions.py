@@ -1,0 +1,51 @@
+"""The composition root: everything that Dagster sees is put together here and nowhere else.
+
+What doesn't live here: any of the parts. Importing this module reads nothing and connects to nothing; Dagster calls `defs`.
+"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from event_archive.config import Config, load_config
+from orchestration.archive_checks import archive_checks
+from orchestration.assets_ingest import ingest_asset
+from orchestration.assets_warehouse import warehouse_assets
+from orchestration.dbt_cli import dbt_resource
+from orchestration.dbt_manifest import load_manifest
+from orchestration.jobs import make_jobs
+from orchestration.schedules import make_schedules
+
+DBT_PROJECT = Path(__file__).parent.parent / "dbt_project"
+
+
+def build_definitions(*, config: Config | None = None, dbt_project: Path = DBT_PROJECT) -> dg.Definitions:
+    """Put all definitions together.
+
+    Args:
+        config: The configuration; by default the one that `event-archive` would read here.
+        dbt_project: Folder of the dbt project.
+
+    Raises:
+        ConfigurationError: The configuration is missing or wrong; the text says where.
+    """
+    config = config or load_config()
+    ingested = [ingest_asset(config, stream) for stream in config.streams]
+    warehouse = warehouse_assets(config, load_manifest(dbt_project))
+    checks = [check for stream in config.streams for check in archive_checks(config, stream)]
+    jobs = make_jobs(ingested=ingested, warehouse=warehouse, checks=checks)
+    return dg.Definitions(
+        assets=[*ingested, warehouse],
+        asset_checks=checks,
+        jobs=jobs.all,
+        schedules=make_schedules(jobs),
+        resources={"dbt": dbt_resource(dbt_project)},
+        # Each run is small next to the seconds that a process per step would cost, and DuckDB and Arrow use all cores anyway.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `workspace.yaml` and `dg` load."""
+    return build_definitions()

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Starts the Dagster UI and the daemon that runs schedules, on loopback; Ctrl-C stops both.
+# PORT is the UI's port (3000). What Dagster remembers is in DAGSTER_HOME (.dagster).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+port="${PORT:-3000}"
+export DAGSTER_HOME="${DAGSTER_HOME:-$PWD/.dagster}"
+export DO_NOT_TRACK=1 DBT_SEND_ANONYMOUS_USAGE_STATS=false GX_ANALYTICS_ENABLED=false
+[ -x .venv/bin/dagster-webserver ] && export PATH="$PWD/.venv/bin:$PATH"
+
+# A wrong or missing configuration in one sentence here, rather than as an error page in the UI. (1: it found a problem, all the same.)
+event-archive status >/dev/null || [ $? -eq 1 ] || exit 2
+mkdir -p "$DAGSTER_HOME"
+[ -f "$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$DAGSTER_HOME/dagster.yaml"
+
+# Bash lets what runs in the background ignore Ctrl-C: whatever ends this script has to end them.
+stop() {
+    trap - EXIT INT TERM
+    kill -TERM "${children[@]}" 2>/dev/null || true
+    wait "${children[@]}" 2>/dev/null || true
+}
+children=()
+trap stop EXIT
+trap 'exit 0' INT
+trap 'exit 143' TERM
+
+dagster-daemon run --workspace workspace.yaml --log-level warning &
+children+=($!)
+dagster-webserver --host 127.0.0.1 --port "$port" --workspace workspace.yaml --log-level warning &
+children+=($!)
+echo "The Dagster UI will be at http://127.0.0.1:$port in some ten seconds; Ctrl-C stops it."
+
+# Neither is of use without the other.
+wait -n "${children[@]}"

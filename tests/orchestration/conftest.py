@@ -1,0 +1,164 @@
+"""A small demo of both services, archived and built for real, for the tests of what Dagster does with it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import warnings
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from event_archive.config import Config, load_config
+from event_archive.warehouse import published_file
+
+with warnings.catch_warnings():
+    # dagster-dbt imports sqlglot, and that imports sqlglotrs, which warns that it has a successor.
+    warnings.filterwarnings("ignore", "sqlglotrs is deprecated", DeprecationWarning)
+    from orchestration.definitions import DBT_PROJECT, build_definitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
+
+PROJECT_ROOT = Path(__file__).parents[2]
+CONFIG = """\
+archive: data/archive
+warehouse: data/warehouse
+streams:
+  bookings:
+    description: What the flight booking service decided
+    source: {type: files, path: data/landing/bookings, settle_seconds: 0}
+  cart_events:
+    description: What happened to shopping carts
+    source: {type: files, path: data/landing/cart_events, settle_seconds: 0}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that has ended."""
+
+    result: dg.ExecuteInProcessResult
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run is green."""
+        return self.result.success
+
+    @property
+    def said(self) -> list[str]:
+        """What each failed step said, as the run's page shows it."""
+        said = []
+        for event in self.result.all_events:
+            if event.is_step_failure:
+                failure = event.step_failure_data.user_failure_data
+                assert failure is not None, event.step_failure_data.error
+                said.append(failure.description or "")
+        return said
+
+    @property
+    def materialized(self) -> dict[str, dict[str, Any]]:
+        """Metadata of each asset that the run materialised, by the asset's key."""
+        return {
+            made.asset_key.to_user_string(): {name: value.value for name, value in made.metadata.items()}
+            for event in self.result.get_asset_materialization_events()
+            for made in [event.step_materialization_data.materialization]
+        }
+
+    @property
+    def checks(self) -> dict[str, AssetCheckEvaluation]:
+        """Each check that the run evaluated, by asset key and name: `main/bookings:unique_bookings_booking_id`."""
+        return {
+            f"{check.asset_key.to_user_string()}:{check.check_name}": check
+            for check in self.result.get_asset_check_evaluations()
+        }
+
+    @property
+    def failed_checks(self) -> dict[str, dict[str, Any]]:
+        """Metadata of each check that was not passed."""
+        return {
+            name: {key: value.value for key, value in check.metadata.items()}
+            for name, check in self.checks.items()
+            if not check.passed
+        }
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a configuration, and what Dagster makes of it."""
+
+    folder: Path
+    config: Config
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    def land(self, wave: int) -> None:
+        """Let the services deliver one of the three waves of their events."""
+        folders = ["--landing", str(self.folder / "data/landing"), "--truth", str(self.folder / "data/truth")]
+        waves = ["--waves", "3", "--wave", str(wave)]
+        subprocess.run(
+            [sys.executable, "-m", "demo.generate", "--events", "2000", "--seed", "7", *folders, *waves],
+            cwd=PROJECT_ROOT,
+            check=True,
+            capture_output=True,
+        )
+
+    def run(self, job: str, **options: Any) -> Ran:
+        """Run a job to its end, well or not."""
+        definition = self.definitions.resolve_job_def(job)
+        return Ran(definition.execute_in_process(instance=self.instance, raise_on_error=False, **options))
+
+    def query(self, query: str) -> list[Any]:
+        """Read the published tables."""
+        with closing(
+            duckdb.connect(str(published_file(self.config.warehouse)), read_only=True)
+        ) as connection:
+            return connection.execute(query).fetchall()
+
+
+def make_place(folder: Path, *, config_text: str = CONFIG, dbt_project: Path = DBT_PROJECT) -> Place:
+    """Make a place in a folder."""
+    file = folder / "event_archive.yaml"
+    file.write_text(config_text, encoding="utf-8")
+    config = load_config(file)
+    for stream in config.streams.values():
+        stream.source.path.mkdir(parents=True, exist_ok=True)
+    definitions = build_definitions(config=config, dbt_project=dbt_project)
+    return Place(folder, config, definitions, dg.DagsterInstance.ephemeral())
+
+
+@pytest.fixture
+def dbt_project(tmp_path: Path) -> Path:
+    """A copy of the dbt project, which a test may break."""
+    ignored = shutil.ignore_patterns("target", "logs")
+    return Path(shutil.copytree(DBT_PROJECT, tmp_path / "dbt_project", ignore=ignored))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A place in which nothing has been done yet."""
+    return make_place(tmp_path)
+
+
+@pytest.fixture
+def place_in() -> Callable[..., Place]:
+    """For tests that load the definitions again after they have changed something."""
+    return make_place
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place where the first wave has been archived and built; each test leaves it whole."""
+    made = make_place(tmp_path_factory.mktemp("built"))
+    made.land(1)
+    assert made.run("ingest").succeeded
+    assert made.run("refresh").succeeded
+    return made
