@@ -12,6 +12,7 @@ from event_archive.ingest import IngestResult, Progress, ingest_stream
 from event_archive.sql.views import ENVELOPE_TYPES
 from event_archive.status import StreamStatus, stream_status
 from orchestration.failures import one_sentence
+from orchestration.markdown import markdown_text
 
 ARCHIVE_GROUP = "archive"
 EVERYTHING_READ = "everything_was_read"
@@ -77,7 +78,7 @@ def ingest_asset(config: Config, stream: str) -> dg.AssetsDefinition:
 def _envelope() -> dg.TableSchema:
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name, type=kind, description=DESCRIPTIONS[name])
+            dg.TableColumn(name, type=kind, description=markdown_text(DESCRIPTIONS[name]))
             for name, kind in ENVELOPE_TYPES.items()
         ]
     )

@@ -15,6 +15,7 @@ from event_archive.warehouse import BuildMode, PublishedBuild, pin_streams, publ
 from orchestration.dbt_cli import QUIET, DbtCli, environment
 from orchestration.dbt_results import DbtRun, row_counts
 from orchestration.failures import one_sentence
+from orchestration.markdown import markdown_text
 
 WAREHOUSE_OP = "warehouse"
 WAREHOUSE_POOL = "warehouse"
@@ -46,6 +47,19 @@ class Translator(DagsterDbtTranslator):
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] != "model":
             return spec
+        columns = spec.metadata.get("dagster/column_schema")
+        if isinstance(columns, dg.TableSchema):
+            shown = [
+                dg.TableColumn(
+                    column.name,
+                    column.type,
+                    markdown_text(column.description),
+                    column.constraints,
+                    column.tags,
+                )
+                for column in columns.columns
+            ]
+            spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns=shown)})
         layer, *domain = node["fqn"][1:-1] or ["models"]
         return spec.replace_attributes(
             group_name=domain[0] if domain else layer, tags={**spec.tags, "layer": layer}

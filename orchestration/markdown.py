@@ -1,12 +1,17 @@
-"""Rows as a Markdown table, for metadata in the UI.
+"""Texts and rows as Markdown, which is how the UI shows descriptions and some metadata.
 
-What doesn't live here: which rows.
+What doesn't live here: which texts and rows.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 _LONGEST = 120
+
+
+def markdown_text(text: str | None) -> str | None:
+    """Write a text so that the UI shows `<carrier>` instead of taking it for a tag."""
+    return text.replace("<", "\\<") if text is not None else None
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -7,13 +7,19 @@ What doesn't live here: any of the steps; they are the commands and jobs that a 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -48,6 +54,22 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+class StepCounter(io.StringIO):
+    """What dbt prints, as one line that counts its steps; whole it is in the Dagster UI."""
+
+    def write(self, text: str) -> int:
+        """Shows the newest step on a terminal."""
+        step = re.search(r"^\d+ of \d+ ", text)
+        if step and sys.stderr.isatty():
+            sys.stderr.write(f"\r  dbt: step {step.group()}\r")
+        return len(text)
+
+
+def versions(pinned: Mapping[str, Any]) -> dict[str, int]:
+    """The archive version of each stream that a build would see."""
+    return {name: stream.version for name, stream in pinned.items()}
+
+
 def event_archive() -> str:
     """The command of this virtual environment."""
     return str(Path(sys.executable).with_name("event-archive"))
@@ -71,7 +93,7 @@ def run_jobs() -> dict[str, Any] | None:
 
     from event_archive.config import load_config
     from event_archive.status import stream_status
-    from event_archive.warehouse import current_build_id
+    from event_archive.warehouse import current_build_id, pin_streams, published_file, read_published
     from orchestration.definitions import build_definitions
 
     os.chdir(ROOT)
@@ -81,10 +103,16 @@ def run_jobs() -> dict[str, Any] | None:
     checks: dict[str, bool] = {}
     with dg.DagsterInstance.get() as instance:
         for job in ("ingest", "refresh"):
+            file = published_file(config.warehouse)
+            published = read_published(file) if job == "refresh" and file else None
+            if published and published.versions == versions(pin_streams(config)):
+                say("The tables hold everything that is archived; they were not built again.")
+                continue
             say(f"Running the job `{job}` …")
-            result = repository.get_job(job).execute_in_process(
-                instance=instance, raise_on_error=False, run_config=QUIET_RUN
-            )
+            with contextlib.redirect_stdout(StepCounter()):
+                result = repository.get_job(job).execute_in_process(
+                    instance=instance, raise_on_error=False, run_config=QUIET_RUN
+                )
             for evaluation in result.get_asset_check_evaluations():
                 checks[f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"] = evaluation.passed
             if not result.success:

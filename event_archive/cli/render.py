@@ -81,9 +81,7 @@ def print_ingested(results: Sequence[IngestResult]) -> None:
 
 def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
     """What each stream holds."""
-    table = _table(
-        "stream", "events", "values", "stored", "commits", "sources", "newest commit", "waiting"
-    )
+    table = _table("stream", "events", "values", "stored", "commits", "sources", "newest commit", "waiting")
     for status in statuses:
         table.add_row(
             status.stream,

@@ -154,14 +154,23 @@ def write_table(relation: duckdb.DuckDBPyRelation, out: BinaryIO, *, width: int)
         f"{rendering.table_text(f'#{position + 1}', kind, width + 1)} as c{position}"
         for position, kind in enumerate(kinds)
     ]
-    nothing = True
+    waiting: list[tuple[str | None, ...]] = []
+    is_first = True
+
+    def lay_out() -> None:
+        nonlocal is_first
+        if waiting or is_first:
+            _send(out, layout.rows(waiting).encode("utf-8", "backslashreplace"))
+            _flush(out)
+        waiting.clear()
+        is_first = False
+
     for batch in relation.project(", ".join(texts)).to_arrow_reader(_ROWS_PER_CHUNK):
-        columns = [column.to_pylist() for column in batch.columns]
-        _send(out, layout.rows(list(zip(*columns, strict=True))).encode("utf-8", "backslashreplace"))
-        out.flush()
-        nothing = False
-    if nothing:
-        _send(out, layout.rows([]).encode("utf-8", "backslashreplace"))
+        waiting += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        # Batches may be of a row each, of a UNION for example: laid out alone, each would have its own widths.
+        if len(waiting) >= _ROWS_PER_CHUNK:
+            lay_out()
+    lay_out()
     _send(out, layout.end().encode())
 
 
@@ -187,10 +196,7 @@ def _write(
         write_json(relation, out)
     else:
         write_table(relation, out, width=width)
-    try:
-        out.flush()
-    except OSError as error:
-        raise _OutputError from error
+    _flush(out)
 
 
 def _texts(relation: duckdb.DuckDBPyRelation) -> Iterator[memoryview]:
@@ -213,6 +219,13 @@ def _send(out: BinaryIO, data: bytes | memoryview) -> None:
     """Write all of the data; a failure is told apart from one of the query."""
     try:
         out.write(data)
+    except OSError as error:
+        raise _OutputError from error
+
+
+def _flush(out: BinaryIO) -> None:
+    try:
+        out.flush()
     except OSError as error:
         raise _OutputError from error
 
@@ -240,8 +253,8 @@ def _distinct(names: list[str]) -> list[str]:
 def _raise(error: BaseException, out: BinaryIO) -> None:
     """Raise what a query ended in as an error that says what to do; return if the reader of the output is gone."""
     if isinstance(error, _OutputError):
+        _leave_quietly(out)
         if isinstance(error.__cause__, BrokenPipeError):
-            _leave_quietly(out)
             return
         raise StorageError(f"The result can't be written: {error.__cause__}.") from error
     text = first_line(error)
@@ -263,7 +276,7 @@ def _raise(error: BaseException, out: BinaryIO) -> None:
 
 
 def _leave_quietly(out: BinaryIO) -> None:
-    """Let what is still buffered go nowhere, so that Python doesn't complain about the broken pipe when it ends."""
+    """Let what is still buffered go nowhere, so that Python doesn't complain about the broken pipe or full disk when it ends."""
     try:
         descriptor = out.fileno()
     except OSError:

@@ -28,7 +28,7 @@ import duckdb
 
 from event_archive.errors import ArchiveDamaged, StorageError
 from event_archive.sql.limits import forbid_writes
-from event_archive.sql.statements import check
+from event_archive.sql.statements import check, first_line
 from event_archive.sql.syntax_tree import WAREHOUSE
 from event_archive.sql.views import archive_select, exact_path, quote_name, quote_text
 
@@ -188,7 +188,9 @@ def _show_warehouse(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> N
                 f"create view main.{quote_name(name)} as select * from {WAREHOUSE}.main.{quote_name(name)}"
             )
     except duckdb.Error as error:
-        raise StorageError(f"The published warehouse {warehouse} can't be read: {error}") from error
+        raise StorageError(
+            f"The published warehouse {warehouse} can't be read: {first_line(error)}"
+        ) from error
 
 
 def _show_streams(connection: duckdb.DuckDBPyConnection, streams: Mapping[str, Sequence[str]]) -> None:
@@ -201,7 +203,7 @@ def _show_streams(connection: duckdb.DuckDBPyConnection, streams: Mapping[str, S
             )
         except duckdb.Error as error:
             raise ArchiveDamaged(
-                f"Stream {stream} can't be read: {error}; run `event-archive verify {stream}` to see what is damaged."
+                f"Stream {stream} can't be read: {first_line(error)}; run `event-archive verify {stream}` to see what is damaged."
             ) from error
     files_of_all = {path for files in streams.values() for path in files}
     # Both spellings: DuckDB checks the pattern before it looks for files, and then each file.

@@ -55,15 +55,16 @@ def check(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement
     if len(statements) > 1:
         raise QueryRefused(f"The query holds {len(statements)} statements; {POSSIBLE}.")
     statement = statements[0]
-    if statement.type != duckdb.StatementType.SELECT:
-        kind = statement.type.name.replace("_", " ")
+    kind = _kind(statement)
+    if kind != "SELECT":
         raise QueryRefused(
             f"A statement of kind {kind} can't be run over the archive; {POSSIBLE}.{_hint(kind)}"
         )
     facts = Facts(_relations_of(connection))
     try:
-        row = connection.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
-        tree = json.loads(row[0]) if row else {}
+        # All rows of it, although it is one: DuckDB 2.0 runs nothing else on a connection with rows left to fetch.
+        ((text,),) = connection.execute("select json_serialize_sql(?::varchar)", [query]).fetchall()
+        tree = json.loads(text)
         if tree.get("error", True) is not False or len(tree["statements"]) != 1:
             raise QueryRefused(
                 f"The statement can't be examined ({tree.get('error_message', 'no syntax tree')}); {POSSIBLE}."
@@ -92,6 +93,15 @@ def first_line(error: BaseException, longest: int = 500) -> str:
     return text if len(text) <= longest else text[:longest] + "…"
 
 
+def _kind(statement: duckdb.Statement) -> str:
+    """Give the kind of a statement in words."""
+    try:
+        return statement.type.name.replace("_", " ")
+    except ValueError:
+        # DuckDB 2.0 has kinds that its Python package can't name: UPDATE EXTENSIONS.
+        return "unknown to Python"
+
+
 def _hint(kind: str) -> str:
     """Say how to reach what this kind of statement is mostly wanted for."""
     if kind in {"COPY", "EXPORT"}:
@@ -113,6 +123,8 @@ def _relations_of(connection: duckdb.DuckDBPyConnection) -> frozenset[tuple[str,
 
 def _check_functions(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
     """Refuse functions that do anything but compute from their arguments."""
+    if not names:
+        return
     rows = connection.execute(
         "select lower(function_name), function_type, stability, database_name = 'system' from duckdb_functions() "
         "where lower(function_name) in (select unnest(?::varchar[]))",

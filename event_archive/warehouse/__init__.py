@@ -17,10 +17,12 @@ from event_archive.warehouse.layout import current_build_id, published_file
 from event_archive.warehouse.pin import pin_streams
 from event_archive.warehouse.publish import (
     BuildSuperseded,
+    BuildUnreadable,
     MartRecord,
     MartUnreadable,
     PublishedBuild,
     publish,
+    read_build,
     read_published,
 )
 
@@ -28,6 +30,7 @@ __all__ = [
     "Build",
     "BuildMode",
     "BuildSuperseded",
+    "BuildUnreadable",
     "MartRecord",
     "MartUnreadable",
     "PinnedStream",
@@ -37,6 +40,7 @@ __all__ = [
     "pin_streams",
     "publish",
     "published_file",
+    "read_build",
     "read_published",
     "start_build",
 ]

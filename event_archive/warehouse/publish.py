@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from event_archive import __version__
-from event_archive.errors import ArchiveDamaged, EventArchiveError, StorageError
+from event_archive.errors import EventArchiveError, StorageError
 from event_archive.warehouse import durable, layout
 from event_archive.warehouse.digest import TableDigest, quoted, table_digest
 
@@ -34,6 +34,10 @@ RECORDS = ("build_info", "build_streams", "build_marts")
 
 class BuildSuperseded(EventArchiveError):
     """The build started from a state that is no longer the published one; it has to be run again."""
+
+
+class BuildUnreadable(EventArchiveError):
+    """A file of the warehouse can't be read; a rebuild makes a new one, since nothing is kept there alone."""
 
 
 class MartUnreadable(EventArchiveError):
@@ -110,19 +114,28 @@ def publish(build: Build, *, built_by: str, keep: int = KEPT_BUILDS) -> Publishe
         raise
     build.end()
     _remove_oldest(build.warehouse, keep)
-    return read_published(file)
+    return read_build(file)
 
 
-def read_published(file: Path) -> PublishedBuild:
+def read_published(warehouse: Path) -> PublishedBuild | None:
+    """Read what is published in a warehouse; None if nothing has been yet.
+
+    Raises:
+        BuildUnreadable: The published file is damaged.
+    """
+    file = layout.published_file(warehouse)
+    return None if file is None else read_build(file)
+
+
+def read_build(file: Path) -> PublishedBuild:
     """Read what a published build says about itself.
 
     Args:
-        file: The build's file, as given by `layout.published_file`.
+        file: The build's file.
 
     Raises:
-        ArchiveDamaged: The file is no build of a warehouse, or can't be read.
+        BuildUnreadable: The file is no build of a warehouse, or is damaged.
     """
-    file = file.resolve()
     try:
         with closing(duckdb.connect(str(file), read_only=True)) as connection:
             connection.execute("set timezone = 'UTC'")
@@ -136,7 +149,7 @@ def read_published(file: Path) -> PublishedBuild:
                 "select mart, rows, digest from main.build_marts order by mart"
             ).fetchall()
     except duckdb.Error as error:
-        raise ArchiveDamaged(
+        raise BuildUnreadable(
             f"{file} is no readable build of the warehouse ({error}); run a rebuild: it makes every table again from the archive."
         ) from error
     build_id, mode, built_by, started_at, finished_at = info[0]

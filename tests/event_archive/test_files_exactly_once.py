@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
+from event_archive.sources.files.positions import decode_source_id
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -304,8 +306,9 @@ def test_names_that_are_hard_to_write_are_told_apart(project: Project) -> None:
     for number, name in enumerate(names):
         (project.landing / os.fsdecode(name)).write_bytes(b"%d\n" % number)
     project.ingest()
-    assert sorted(values[0] for values in project.events().values()) == [b"0", b"1", b"2", b"3", b"4", b"5"]
-    assert "file:ü☃.jsonl" in project.events()
+    assert sorted(values[0] for values in project.events().values()) == [b"%d" % n for n in range(7)]
+    assert {"file:ü☃.jsonl", "file:a#2.jsonl", "file:a%2G%.jsonl"} < set(project.events())
+    assert {os.fsencode(decode_source_id(source_id)[0]) for source_id in project.events()} == set(names)
     assert project.ingest().events == 0
 
 

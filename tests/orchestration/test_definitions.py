@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,9 @@ def test_streams_and_marts_show_their_columns_with_descriptions(place: Place) ->
         assert columns, key
         assert all(column.description for column in columns), key
         assert node.description, key
+        assert not any(re.search(r"(?<!\\)<", column.description) for column in columns), (
+            "the UI would take it for a tag"
+        )
     stream = graph.get(dg.AssetKey(["event_archive", "bookings"]))
     assert [column.name for column in stream.metadata["dagster/column_schema"].columns] == EVENT_SCHEMA.names
 

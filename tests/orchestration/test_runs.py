@@ -17,6 +17,7 @@ from event_archive.warehouse import current_build_id, layout, published_file, re
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from event_archive.warehouse import PublishedBuild
     from tests.orchestration.conftest import Place
 
 pytestmark = [
@@ -29,11 +30,16 @@ pytestmark = [
 REPOSITORY = Path(__file__).parents[2]
 
 
+def published(place: Place) -> PublishedBuild:
+    """What is published; something must be."""
+    build = read_published(place.config.warehouse)
+    assert build is not None
+    return build
+
+
 def digests(place: Place) -> dict[str, str]:
     """Digest of each published mart."""
-    file = published_file(place.config.warehouse)
-    assert file is not None
-    return {mart.mart: mart.digest for mart in read_published(file).marts}
+    return {mart.mart: mart.digest for mart in published(place).marts}
 
 
 def test_an_ingest_says_what_it_read_and_how_far_it_is(place: Place) -> None:
@@ -120,7 +126,7 @@ def test_rebuild_gives_the_same_tables_as_all_refreshes_together(built: Place) -
     refreshed = digests(built)
     ran = built.run("rebuild")
     assert ran.succeeded, ran.said
-    assert read_published(layout.current_link(built.config.warehouse)).mode == "rebuild"
+    assert published(built).mode == "rebuild"
     assert digests(built) == refreshed
     assert len(refreshed) == 9
 
@@ -145,7 +151,7 @@ def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_ri
     place.land(1)
     assert place.run("ingest").succeeded
     assert place.run("refresh").succeeded
-    before = read_published(layout.current_link(place.config.warehouse))
+    before = published(place)
     test = dbt_project / "tests/no_cart_is_ever_open.sql"
     test.write_text(
         "select cart_id, status from {{ ref('carts') }} where status = 'open' order by all\n",
@@ -164,7 +170,7 @@ def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_ri
     failed = ran.failed_checks["main/carts:no_cart_is_ever_open"]
     assert "| cart_id | status |" in failed["failing rows"]
     assert "`open`" in failed["failing rows"]
-    assert read_published(layout.current_link(place.config.warehouse)) == before
+    assert published(place) == before
     assert list(layout.building_folder(place.config.warehouse).iterdir()) == []
 
     test.unlink()
@@ -263,6 +269,5 @@ def test_two_runs_at_once_build_one_after_the_other(built: Place, tmp_path: Path
     ]
     said = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
-    published = read_published(layout.current_link(built.config.warehouse))
-    assert published.build_id != before
+    assert published(built).build_id != before
     assert built.query("select based_on is not null from build_info") == [(True,)]

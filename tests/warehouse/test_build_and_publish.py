@@ -14,6 +14,7 @@ from event_archive.errors import StorageError
 from event_archive.warehouse import (
     BuildMode,
     BuildSuperseded,
+    BuildUnreadable,
     MartUnreadable,
     PinnedStream,
     WarehouseBusy,
@@ -106,7 +107,7 @@ def test_a_build_says_what_it_is(tmp_path: Path) -> None:
     ]
     assert rows(link, "from build_streams") == [("bookings", 12, 7, 1, "ab")]
     assert rows(link, "from build_marts") == [("seats", 2, published.marts[0].digest)]
-    assert read_published(link) == published
+    assert read_published(tmp_path) == published
 
 
 def test_a_build_pins_the_files_that_it_may_see(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_build_that_fails_leaves_the_published_one_in_place(tmp_path: Path) ->
         fill_and_fail(build)
     with start_build(tmp_path, mode="refresh", streams={}) as build:
         run(build.file, "delete from seats")
-    assert read_published(layout.current_link(tmp_path)) == first
+    assert read_published(tmp_path) == first
     assert rows(layout.current_link(tmp_path), "from seats") == [(1,)]
     assert list(layout.building_folder(tmp_path).iterdir()) == []
     build_and_publish(tmp_path, "insert into seats values (2)", mode="refresh")
@@ -187,7 +188,7 @@ def test_a_build_that_started_from_an_older_state_is_refused(tmp_path: Path) -> 
         run(late.file, "create table seats as select 3 as seat")
         with pytest.raises(BuildSuperseded, match="Run it again"):
             publish(late, built_by="a late writer")
-    assert read_published(layout.current_link(tmp_path)) == newer
+    assert read_published(tmp_path) == newer
     assert layout.published_build_ids(tmp_path)[-1] == newer.build_id
 
 
@@ -230,3 +231,15 @@ def test_build_ids_sort_by_time_even_if_the_clock_is_set_back() -> None:
     assert layout.is_build_id(first)
     assert layout.new_build_id(after=first) > first
     assert not layout.is_build_id("../" + first)
+
+
+def test_a_damaged_published_file_says_that_a_rebuild_helps_and_it_does(tmp_path: Path) -> None:
+    """Nothing is kept in the warehouse alone: the way out is always to compute it again."""
+    assert read_published(tmp_path) is None
+    published = build_and_publish(tmp_path, "create table seats as select 1 as seat")
+    published.file.chmod(0o644)
+    published.file.write_bytes(b"no database")
+    with pytest.raises(BuildUnreadable, match="run a rebuild"):
+        read_published(tmp_path)
+    build_and_publish(tmp_path, "create table seats as select 1 as seat", mode="rebuild")
+    assert rows(layout.current_link(tmp_path), "from seats") == [(1,)]

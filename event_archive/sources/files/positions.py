@@ -1,8 +1,8 @@
 """How far each file of a landing folder is archived: the fold of what the commits claim.
 
-A file is named by its `source_id`: `file:<path relative to the landing folder>`, with `%`, `#`, control characters and
-bytes that are no UTF-8 percent-encoded; a second generation of a file, which an operator accepted after the file had
-changed, is `file:<path>#2`.
+A file is named by its `source_id`: `file:<path relative to the landing folder>`, with control characters and bytes that
+are no UTF-8 percent-encoded (and a `%` that would look like that). The second generation of a file, which an operator
+accepted after the file had changed, is `file:<path>#2`; no event file's own name ends in a digit.
 
 What doesn't live here: what the files are now (`landing`).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from event_archive.archive.log import Commit
 
-_TO_ENCODE = re.compile(r"[%#\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_TO_ENCODE = re.compile(r"%(?=[0-9A-F]{2})|[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ENCODED = re.compile(r"((?:%[0-9A-F]{2})+)")
 
 OPEN_LINE = "open line"
@@ -78,12 +78,15 @@ def encode_source_id(path: str, generation: int = 1) -> str:
 
 def decode_source_id(source_id: str) -> tuple[str, int]:
     """Path and generation of a source id."""
-    name, _, generation = source_id.removeprefix("file:").partition("#")
+    name, generation = source_id.removeprefix("file:"), 1
+    if name[-1:].isdigit():  # no event file's name ends so
+        name, _, number = name.rpartition("#")
+        generation = int(number)
 
     def plain(match: re.Match[str]) -> str:
         return bytes.fromhex(match.group().replace("%", "")).decode("utf-8", "surrogateescape")
 
-    return _ENCODED.sub(plain, name), int(generation or 1)
+    return _ENCODED.sub(plain, name) if "%" in name else name, generation
 
 
 class Positions:
@@ -102,17 +105,9 @@ class Positions:
 
     def put(self, state: FileState) -> None:
         """Replaces the state of the file that `state` speaks of."""
-        path, generation = (
-            decode_source_id(state.source_id)
-            if _needs_decoding(state.source_id)
-            else (state.source_id[5:], 1)
-        )
+        path, generation = decode_source_id(state.source_id)
         self.by_path[path] = state
         self.generations[path] = generation
-
-
-def _needs_decoding(source_id: str) -> bool:
-    return "%" in source_id or "#" in source_id
 
 
 def states(claims: dict[str, list[Any]]) -> Iterable[FileState]:
