@@ -93,7 +93,7 @@ def run_jobs() -> dict[str, Any] | None:
 
     from event_archive.config import load_config
     from event_archive.status import stream_status
-    from event_archive.warehouse import current_build_id, pin_streams, published_file, read_published
+    from event_archive.warehouse import current_build_id, pin_streams, read_published
     from orchestration.definitions import build_definitions
 
     os.chdir(ROOT)
@@ -103,8 +103,7 @@ def run_jobs() -> dict[str, Any] | None:
     checks: dict[str, bool] = {}
     with dg.DagsterInstance.get() as instance:
         for job in ("ingest", "refresh"):
-            file = published_file(config.warehouse)
-            published = read_published(file) if job == "refresh" and file else None
+            published = read_published(config.warehouse) if job == "refresh" else None
             if published and published.versions == versions(pin_streams(config)):
                 say("The tables hold everything that is archived; they were not built again.")
                 continue

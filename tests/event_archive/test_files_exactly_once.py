@@ -299,6 +299,7 @@ def test_names_that_are_hard_to_write_are_told_apart(project: Project) -> None:
         b"\xff\xfe.jsonl",
         b"a#2.jsonl",
         b"a%232.jsonl",
+        b"a%2G%.jsonl",
         b"a\nb.jsonl",
         b'it\'s "x".jsonl',
         "ü☃.jsonl".encode(),
