@@ -255,10 +255,10 @@ def test_rows_and_watermark_are_written_together_or_not_at_all(
     before = Warehouse(tmp_path / "before")
     shutil.copytree(warehouse.folder, before.folder)
     dying = Warehouse(warehouse.folder, copied_project(tmp_path))
-    settings = dying.project / "dbt_project.yml"
-    hook = '"{{ record_watermarks() }}"'
-    assert hook in settings.read_text()
-    settings.write_text(settings.read_text().replace(hook, f"[{hook}, \"select error('no more power')\"]"))
+    macros = dying.project / "macros" / "watermarks.sql"
+    last_words = "group by input.stream"
+    assert macros.read_text().count(last_words) == 1
+    macros.write_text(macros.read_text().replace(last_words, f"{last_words}; select error('no more power')"))
     problems = dying.dbt("run", "--select", "config.materialized:incremental", snapshot=snapshots[3])
     assert any("no more power" in problem for problem in problems)
     assert differences(warehouse, before) == {}
