@@ -49,7 +49,7 @@ bench: $(STAMP) ## Measure, side by side with what one would write by hand
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --upgrade --quiet -o requirements.lock
+		--no-emit-index-url --no-emit-find-links --quiet --upgrade -o requirements.lock
 
 clean-demo: ## Remove the demo's data (the archive too)
 	rm -rf data .dagster

@@ -268,7 +268,8 @@ def _raise(error: BaseException, out: BinaryIO) -> None:
             "The query needs more memory than it may have; aggregate earlier, select fewer columns or rows, "
             f"or allow it more. ({text or 'out of memory'})"
         ) from error
-    if isinstance(error, duckdb.IOException):
+    # What fails after the first rows comes through Arrow, as an OSError with DuckDB's text.
+    if isinstance(error, duckdb.IOException) or text.startswith("IO Error"):
         raise StorageError(f"The archive or the warehouse can't be read: {text}") from error
     if isinstance(error, (duckdb.Error, OSError, RuntimeError)):
         raise UsageError(f"The query failed: {text}") from error

@@ -86,10 +86,14 @@ def connect(
 
     Raises:
         ArchiveDamaged: A committed file of a stream can't be opened.
-        StorageError: The published warehouse can't be opened.
+        StorageError: The published warehouse can't be opened, or the temporary folder not be used.
         UsageError: A path that DuckDB can't open; see `views.exact_path`.
     """
-    private = _private_folder(Path(temp_directory or tempfile.gettempdir()))
+    parent = Path(temp_directory or tempfile.gettempdir())
+    try:
+        private = _private_folder(parent)
+    except OSError as error:
+        raise StorageError(f"The temporary folder {parent} can't be used: {error.strerror}.") from error
     try:
         if lock_process:
             forbid_writes(private.path)
@@ -107,14 +111,18 @@ def connect(
         private.remove()
         raise
     _PRIVATE[connection] = weakref.finalize(connection, private.remove)
-    # Set here and in this order: given to connect(), the size is shown as set, but nothing is bounded by it.
-    connection.execute(f"set temp_directory = {quote_text(str(private.path / 'spill'))}")
-    connection.execute(f"set max_temp_directory_size = {quote_text(max_temp_directory_size)}")
-    if warehouse is not None:
-        _show_warehouse(connection, warehouse)
-    _show_streams(connection, streams)
-    for lock in _LOCKS:
-        connection.execute(lock)
+    try:
+        # Set here and in this order: given to connect(), the size is shown as set, but nothing is bounded by it.
+        connection.execute(f"set temp_directory = {quote_text(str(private.path / 'spill'))}")
+        connection.execute(f"set max_temp_directory_size = {quote_text(max_temp_directory_size)}")
+        if warehouse is not None:
+            _show_warehouse(connection, warehouse)
+        _show_streams(connection, streams)
+        for lock in _LOCKS:
+            connection.execute(lock)
+    except BaseException:
+        close(connection)
+        raise
     return connection
 
 

@@ -124,8 +124,8 @@ def text_of_utf8(column: str) -> tuple[str, str]:
     Returns:
         The text, without the bytes that are no UTF-8; and a boolean, true where there are none. Both are null for null.
     """
-    # decode leaves out what is no UTF-8, and then the length shows it. Not try(decode(…)): where it occurs several times,
-    # DuckDB 2.0 moves decode out of its TRY and the query ends in an error; in a GROUP BY, DuckDB 1.5 fails too.
+    # decode leaves out what is no UTF-8, and then the length shows it. Not TRY: of an expression that occurs several times, DuckDB 2.0
+    # takes decode out of its TRY, so that the query ends in an error; and 1.5 fails on any TRY in a GROUP BY.
     text = f"decode({column}, 'ignore')"
     return text, f"strlen({text}) = octet_length({column})"
 

@@ -130,8 +130,11 @@ def test_a_schedule_never_queues_behind_its_own_run(place: Place, tmp_path: Path
     """After an outage one run catches up with everything; a queue of them would be noise."""
     repository = place.definitions.get_repository_def()
     schedule = repository.get_schedule_def(schedule_name)
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        context = dg.build_schedule_context(instance=instance, repository_def=repository)
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path)) as instance,
+        # Closed before the instance is: Dagster keeps what the two share in a global.
+        dg.build_schedule_context(instance=instance, repository_def=repository) as context,
+    ):
         assert len(schedule.evaluate_tick(context).run_requests or []) == 1
         job = place.definitions.resolve_job_def(schedule.job_name)
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)

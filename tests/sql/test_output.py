@@ -276,8 +276,9 @@ TOO_LARGE = [
     "select length(repeat('x', 3_000_000_000))",
     "select list(range) from range(10_000_000_000)",
     "select string_agg(range::varchar, ',') from range(10_000_000_000)",
-    "select count(*) from (select distinct range from range(10_000_000_000))",
-    "select * from range(10_000_000_000) order by hash(range)",
+    # Some gigabytes and no more, should the limit ever fail.
+    "select count(*) from (select distinct range from range(200_000_000))",
+    "select * from range(200_000_000) order by hash(range)",
     "select range(1_000_000_000)",
     "select array_agg(repeat('x', 1000) || range) from range(1_000_000_000)",
     "select repeat('x', 1_000_000) || range from range(1_000_000)",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from event_archive.errors import ArchiveDamaged, StorageError
@@ -134,8 +135,8 @@ def test_the_connection_alone_refuses_to_leave_the_sandbox(
     statement: str, place: Place, analyst: duckdb.DuckDBPyConnection
 ) -> None:
     """Nothing outside can be read, nothing on disk changes, no lock can be opened."""
-    python_variable = [1]  # what DuckDB could take for a table
-    assert python_variable
+    python_variable = pa.table({"a": [1]})  # what DuckDB could take for a table
+    assert python_variable.num_rows == 1
     before = fingerprint(place.root)
     with pytest.raises(duckdb.Error):
         analyst.execute(filled(statement, place)).fetchall()
@@ -263,10 +264,13 @@ def test_a_damaged_file_or_warehouse_is_named(place: Place) -> None:
     """The sentence says which stream or file, and what to do."""
     Path(place.files[0]).write_bytes(b"PAR1 no more PAR1")
     with pytest.raises(ArchiveDamaged, match=r"bookings.*event-archive verify bookings"):
-        sandbox.connect({"bookings": place.files}, None)
+        sandbox.connect({"bookings": place.files}, None, temp_directory=place.root)
     place.warehouse.write_bytes(b"no database")
     with pytest.raises(StorageError, match=r"current\.duckdb"):
-        sandbox.connect({}, place.warehouse)
+        sandbox.connect({}, place.warehouse, temp_directory=place.root)
+    with pytest.raises(StorageError, match="no_such_folder"):
+        sandbox.connect({}, None, temp_directory=place.root / "no_such_folder")
+    assert list(place.root.rglob("event-archive-sql-*")) == []
 
 
 def test_marts_are_read_through_the_link_of_the_published_build(place: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 
 from event_archive.errors import QueryRefused
@@ -290,8 +291,8 @@ def test_nothing_but_what_is_shown_is_read_wherever_it_stands(
     relation: str, place: Place, analyst: duckdb.DuckDBPyConnection
 ) -> None:
     """Each way to read something else, in each place where a relation can stand."""
-    python_variable = [1]  # what DuckDB could take for a table
-    assert python_variable
+    python_variable = pa.table({"a": [1]})  # what DuckDB could take for a table
+    assert python_variable.num_rows == 1
     target = relation.format(secret=place.secret, file=place.files[0], root=place.root)
     for statement in PLACES:
         expect_refusal(analyst, statement.replace("{}", target))
