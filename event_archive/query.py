@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.sql.limits import forbid_writes, limit_process_memory
+from event_archive.sql.limits import limit_process_memory
 from event_archive.sql.output import Format, run
 from event_archive.sql.sandbox import close, connect
 from event_archive.warehouse import published_file
@@ -44,14 +42,12 @@ def run_query(config: Config, query: str, output_format: Format) -> int:
     memory_bytes = int(
         max(_GIGABYTE, _LARGEST_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     )
-    temporary = Path(tempfile.gettempdir())
     limit_process_memory(memory_bytes + _BESIDE_THE_ENGINE_BYTES)
-    forbid_writes(temporary)
     connection = connect(
         streams,
         published_file(config.warehouse),
         memory_limit=f"{memory_bytes // 2**20}MiB",
-        temp_directory=temporary,
+        lock_process=True,
     )
     try:
         return run(connection, query, output_format, sys.stdout.buffer)

@@ -116,7 +116,9 @@ def newest_events(snapshot: Snapshot, suite: Suite, *, limit: int = NEWEST_EVENT
     newest: list[str] = []
     events = 0
     for file, path in sorted(
-        zip(snapshot.files, snapshot.file_paths(), strict=True), key=lambda pair: pair[0].path, reverse=True
+        zip(snapshot.files, snapshot.file_paths(), strict=True),
+        key=lambda pair: pair[0].commit_version,
+        reverse=True,
     ):
         newest.append(path)
         events += file.num_records

@@ -13,7 +13,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from event_archive.config import Config
 from event_archive.warehouse import BuildMode, PublishedBuild, pin_streams, publish, start_build
 from orchestration.dbt_cli import QUIET, DbtCli, environment
-from orchestration.dbt_results import DbtRun, row_counts
+from orchestration.dbt_results import DbtOutcome, follow, row_counts
 from orchestration.failures import one_sentence
 from orchestration.markdown import markdown_text
 
@@ -102,23 +102,23 @@ def _build(
                 raise_on_error=False,
                 target_path=build.folder / "dbt",
             )
-        run = DbtRun(invocation, context, build.file)
-        yield from run.checks()
-        if run.failure is not None:
-            build.discard(run.failure)
-            raise dg.Failure(description=run.failure)
-        if not run.built:
-            build.discard("Only checks were asked for; there is nothing to publish.")
-            return
-        published = publish(build, built_by=f"Dagster run {context.run_id}")
-    # Only now is it true that these tables are there to be read.
-    yield from _materializations(run, published)
+        outcome = follow(invocation, context, build.file)
+        if outcome.failure is not None:
+            build.discard(outcome.failure)
+            yield from outcome.checks
+            raise dg.Failure(description=outcome.failure)
+        if outcome.built:
+            published = publish(build, built_by=f"Dagster run {context.run_id}")
+            yield from _materializations(outcome, published)
+        else:
+            build.discard("only checks were asked for, so there is nothing to publish")
+    yield from outcome.checks
 
 
-def _materializations(run: DbtRun, published: PublishedBuild) -> Iterator[dg.Output[None]]:
+def _materializations(outcome: DbtOutcome, published: PublishedBuild) -> Iterator[dg.Output[None]]:
     rows = row_counts(published.file)
     digests = {mart.mart: mart.digest for mart in published.marts}
-    for output, node in run.built:
+    for output, node in outcome.built:
         schema, table = node["schema"], node["alias"]
         digest = digests.get(table) if schema == "main" else None
         metadata: dict[str, Any] = {

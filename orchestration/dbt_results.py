@@ -3,8 +3,9 @@
 What doesn't live here: starting dbt (`dbt_cli`) and publishing what it built (`assets_warehouse`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,53 +23,55 @@ _KEPT = "The published tables stay as they were: "
 _FAILED = ("error", "fail", "runtime error")
 
 
-class DbtRun:
-    """One run of dbt, while and after it goes on.
+@dataclass(frozen=True)
+class DbtOutcome:
+    """What a run of dbt came to.
 
     Attributes:
-        built: Each model that was built, as Dagster's output and as dbt's node; complete once `checks` is exhausted.
-        failure: One sentence if the run failed, else None; set once `checks` is exhausted.
+        built: Each model that was built, as Dagster's output and as dbt's node.
+        checks: The result of each test; a failed one with some of the rows that it found.
+        failure: One sentence if the run failed, else None.
     """
 
-    def __init__(
-        self, invocation: DbtCliInvocation, context: dg.AssetExecutionContext, build_file: Path
-    ) -> None:
-        self.built: list[tuple[dg.Output[None], Mapping[str, Any]]] = []
-        self.failure: str | None = None
-        self._invocation = invocation
-        self._context = context
-        self._build_file = build_file
-        self._errors: list[str] = []
+    built: list[tuple[dg.Output[None], Mapping[str, Any]]]
+    checks: list[CheckEvents]
+    failure: str | None
 
-    def checks(self) -> Iterator[CheckEvents]:
-        """Follow the run to its end, and give each check's result: a passed one at once, a failed one with examples at the end."""
-        failed: list[tuple[str, dg.AssetCheckResult]] = []
-        invocation = self._invocation
-        for event in invocation.stream_raw_events():
-            if event.raw_event["info"]["level"] == "error":
-                self._errors.append(event.raw_event["info"]["msg"])
-            for made in event.to_default_asset_events(
-                invocation.manifest, invocation.dagster_dbt_translator, self._context, invocation.target_path
-            ):
-                node_id = event.raw_event["data"]["node_info"]["unique_id"]
-                if isinstance(made, dg.Output):
-                    self.built.append((made, invocation.manifest["nodes"][node_id]))
-                elif isinstance(made, dg.AssetCheckResult) and not made.passed:
-                    failed.append((node_id, made))
-                elif isinstance(made, dg.AssetCheckResult | dg.AssetObservation):
-                    yield made
-        results = self._results()
-        for node_id, check in failed:
-            yield _with_examples(check, _examples(self._build_file, results.get(node_id, {})))
-        if invocation.process.returncode != 0:
-            self.failure = _sentence(results.values(), self._errors)
 
-    def _results(self) -> dict[str, Mapping[str, Any]]:
-        try:
-            results = self._invocation.get_artifact("run_results.json")["results"]
-        except FileNotFoundError:  # dbt stopped before the first model
-            return {}
-        return {result["unique_id"]: result for result in results}
+def follow(invocation: DbtCliInvocation, context: dg.AssetExecutionContext, build_file: Path) -> DbtOutcome:
+    """Follow a run of dbt to its end; what dbt says meanwhile goes to the step's own output.
+
+    Nothing is handed on before the end: Dagster would take a model for materialised although its build is then thrown away, and
+    a check for one of the tables published before.
+    """
+    built: list[tuple[dg.Output[None], Mapping[str, Any]]] = []
+    checks: list[tuple[str, CheckEvents]] = []
+    errors: list[str] = []
+    for event in invocation.stream_raw_events():
+        if event.raw_event["info"]["level"] == "error":
+            errors.append(event.raw_event["info"]["msg"])
+        for made in event.to_default_asset_events(
+            invocation.manifest, invocation.dagster_dbt_translator, context, invocation.target_path
+        ):
+            node_id = event.raw_event["data"]["node_info"]["unique_id"]
+            if isinstance(made, dg.Output):
+                built.append((made, invocation.manifest["nodes"][node_id]))
+            elif isinstance(made, dg.AssetCheckResult | dg.AssetObservation):
+                checks.append((node_id, made))
+    results = _results(invocation)
+    return DbtOutcome(
+        built=built,
+        checks=[_with_examples(check, build_file, results.get(node_id, {})) for node_id, check in checks],
+        failure=_sentence(results.values(), errors) if invocation.process.returncode != 0 else None,
+    )
+
+
+def _results(invocation: DbtCliInvocation) -> dict[str, Mapping[str, Any]]:
+    try:
+        results = invocation.get_artifact("run_results.json")["results"]
+    except FileNotFoundError:  # dbt stopped before the first model
+        return {}
+    return {result["unique_id"]: result for result in results}
 
 
 def row_counts(file: Path) -> dict[tuple[str, str], int]:
@@ -137,7 +140,10 @@ def _examples(build_file: Path, result: Mapping[str, Any]) -> str | None:
     return markdown_table(names, rows)
 
 
-def _with_examples(check: dg.AssetCheckResult, examples: str | None) -> dg.AssetCheckResult:
+def _with_examples(check: CheckEvents, build_file: Path, result: Mapping[str, Any]) -> CheckEvents:
+    if not isinstance(check, dg.AssetCheckResult) or check.passed:
+        return check
+    examples = _examples(build_file, result)
     if examples is None:
         return check
     return check._replace(metadata={**check.metadata, "failing rows": dg.MetadataValue.md(examples)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -154,11 +156,29 @@ def place_in() -> Callable[..., Place]:
     return make_place
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A place where the first wave has been archived and built; each test leaves it whole."""
-    made = make_place(tmp_path_factory.mktemp("built"))
-    made.land(1)
-    assert made.run("ingest").succeeded
-    assert made.run("refresh").succeeded
-    return made
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the first wave has been archived and built, made by whichever of pytest's workers comes first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "built_once"
+    with (shared / "built_once.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = shared / "being_built"
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            made = make_place(making)
+            made.land(1)
+            for job in ("ingest", "refresh"):
+                ran = made.run(job)
+                assert ran.succeeded, ran.said
+            making.rename(folder)
+    return folder
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path) -> Place:
+    """A place of the test's own where the first wave has been archived and built."""
+    folder = Path(shutil.copytree(built_once, tmp_path / "built", symlinks=True))
+    return make_place(folder)

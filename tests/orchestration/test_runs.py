@@ -114,6 +114,11 @@ def test_refresh_materialises_every_model_and_evaluates_every_test(built: Place)
     assert mart["digest"] == digests(built)["bookings"]
     assert mart["build"] == current_build_id(built.config.warehouse)
     assert Path(mart["read from"]).is_file()
+    check = ran.checks["main/bookings:unique_bookings_booking_id"]
+    assert check.target_materialization_data is not None
+    assert check.target_materialization_data.run_id == ran.result.run_id, (
+        "the check is about this run's table"
+    )
     assert mart["archive versions"] == dict(built.query("select stream, version from build_streams"))
 
 
@@ -141,6 +146,19 @@ def test_some_models_alone_can_be_built_and_the_others_stay(built: Place) -> Non
         assert set(ran.materialized) == {"main/carts"}
         assert current_build_id(built.config.warehouse) != build
         assert digests(built) == before
+
+
+def test_a_check_alone_can_be_run_and_publishes_nothing(built: Place) -> None:
+    """What "Execute" on a check does in the UI: it looks at a copy of the published tables."""
+    build = current_build_id(built.config.warehouse)
+    key = dg.AssetCheckKey(dg.AssetKey(["main", "bookings"]), "unique_bookings_booking_id")
+    job = built.definitions.get_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(), asset_check_selection={key}
+    )
+    ran = job.execute_in_process(instance=built.instance, raise_on_error=False)
+    assert ran.success
+    assert [check.check_name for check in ran.get_asset_check_evaluations() if check.passed] == [key.name]
+    assert current_build_id(built.config.warehouse) == build
 
 
 def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_right(

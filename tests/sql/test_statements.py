@@ -349,3 +349,29 @@ def test_a_query_nested_too_deep_is_refused_and_nothing_worse(analyst: duckdb.Du
     """A sentence, not a crash."""
     expect_refusal(analyst, "select " + "not " * 20_000 + "true")
     expect_refusal(analyst, "select " + "(select " * 3000 + "1" + ")" * 3000)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("select 1; drop view bookings", "holds 2 statements"),
+        ("copy bookings to 'x.csv'", "kind COPY .* redirect the output"),
+        ("create table t as select 1", "kind CREATE .* use WITH"),
+        ("set threads = 1", "kind (VARIABLE )?SET "),
+        ("", "is empty"),
+        (
+            "from '/etc/passwd'",
+            "files can't be read by their path; possible are archive.bookings, archive.carts, and the marts bookings",
+        ),
+        ("from read_text('/etc/passwd')", "table function “read_text”"),
+        ("select getenv('HOME')", "no function “getenv”"),
+        ("select $1", "parameter"),
+        ("pivot bookings on seat", "statement"),
+    ],
+)
+def test_a_refusal_says_what_and_what_is_possible_instead(
+    query: str, sentence: str, analyst: duckdb.DuckDBPyConnection
+) -> None:
+    """In the words of the person who typed it."""
+    with pytest.raises(QueryRefused, match=sentence):
+        check(analyst, query)

@@ -9,7 +9,6 @@ What doesn't live here: commits. The caller takes row groups until it wants to c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
 from event_archive.errors import SourceProblem
-from event_archive.sources.files.lines import split
+from event_archive.sources.files.lines import Lines, split
 from event_archive.sources.files.positions import (
     OPEN_LINE,
     UNREAD,
@@ -59,13 +58,15 @@ class FileProblem:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Block:
-    """Pieces of files, in order, some megabytes together; and the files that failed meanwhile."""
+    """Pieces of files, in order, some megabytes together; their lines; and the files that failed meanwhile."""
 
-    pieces: list[Piece] = dataclass_field(default_factory=list)
-    problems: list[FileProblem] = dataclass_field(default_factory=list)
-    size_bytes: int = 0
+    pieces: list[Piece]
+    lines: Lines
+    """With a part for each piece."""
+    problems: list[FileProblem]
+    size_bytes: int
 
 
 def plan(
@@ -99,19 +100,27 @@ def damage_reason(state: FileState) -> str:
 
 def read_blocks(work: Iterable[Work], settings: ReadSettings) -> Iterator[Block]:
     """Reads the files one after the other into blocks."""
-    block = Block()
+    pieces: list[Piece] = []
+    problems: list[FileProblem] = []
+    size_bytes = 0
     for item in work:
         try:
             for piece in read_file(item.file, item.state, settings):
-                block.pieces.append(piece)
-                block.size_bytes += len(piece.data)
-                if block.size_bytes >= settings.block_bytes or len(block.pieces) >= _PIECES_A_BLOCK:
-                    yield block
-                    block = Block()
+                pieces.append(piece)
+                size_bytes += len(piece.data)
+                if size_bytes >= settings.block_bytes or len(pieces) >= _PIECES_A_BLOCK:
+                    yield _block(pieces, problems)
+                    pieces, problems, size_bytes = [], [], 0
         except SourceProblem as problem:
-            block.problems.append(FileProblem(item.file.path, str(problem)))
-    if block.pieces or block.problems:
-        yield block
+            problems.append(FileProblem(item.file.path, str(problem)))
+    if pieces or problems:
+        yield _block(pieces, problems)
+
+
+def _block(pieces: list[Piece], problems: list[FileProblem]) -> Block:
+    ends = np.cumsum([len(piece.data) for piece in pieces], dtype=np.int64)
+    data = pieces[0].data if len(pieces) == 1 else b"".join([piece.data for piece in pieces])
+    return Block(pieces, split(data, ends), problems, len(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +151,7 @@ class BatchBuilder:
 
     def add(self, block: Block) -> list[Finished]:
         """Takes in a block; returns the files of which it holds the end."""
-        ends = np.cumsum([len(piece.data) for piece in block.pieces])
-        lines = split(b"".join([piece.data for piece in block.pieces]), ends)
+        lines = block.lines
         if len(lines.values):
             self._values.append(lines.values)
             self.pending_rows += len(lines.values)
