@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Small enough that even the densest input (1:1,000 in gzip, 1:32,000 in zstd) decompresses to a bounded block.
-_INPUT_BYTES = 4096
+_GZIP_INPUT_BYTES = 4096
+_ZSTD_INPUT_BYTES = 512
 _GZIP_MEMBER = 16 + zlib.MAX_WBITS
 
 
@@ -42,16 +43,20 @@ def decompressed(file: BinaryIO, path: str, plain_bytes: int) -> Iterator[bytes]
     """
     if path.endswith(".gz"):
         # Zero bytes pad members on tapes and by some tools; gzip ignores them too.
-        return _members(file, lambda: zlib.decompressobj(_GZIP_MEMBER), padding=b"\0")
+        return _members(file, lambda: zlib.decompressobj(_GZIP_MEMBER), _GZIP_INPUT_BYTES, padding=b"\0")
     if path.endswith(".zst"):
-        return _members(file, lambda: zstandard.ZstdDecompressor().decompressobj(), padding=b"")
+        return _members(
+            file, lambda: zstandard.ZstdDecompressor().decompressobj(), _ZSTD_INPUT_BYTES, padding=b""
+        )
     return iter(lambda: file.read(plain_bytes), b"")
 
 
-def _members(file: BinaryIO, new: Callable[[], _Decompressor], *, padding: bytes) -> Iterator[bytes]:
+def _members(
+    file: BinaryIO, new: Callable[[], _Decompressor], input_bytes: int, *, padding: bytes
+) -> Iterator[bytes]:
     member: _Decompressor | None = None
     member_start = at = 0
-    while chunk := file.read(_INPUT_BYTES):
+    while chunk := file.read(input_bytes):
         at += len(chunk)
         while chunk:
             if member is None:
@@ -83,7 +88,7 @@ def _salvage(file: BinaryIO, member: _Decompressor, member_start: int, damaged_a
     """
     file.seek(member_start)
     while (ahead := damaged_at - file.tell()) > 0:
-        member.decompress(file.read(min(ahead, _INPUT_BYTES)))
+        member.decompress(file.read(min(ahead, _ZSTD_INPUT_BYTES)))
     while byte := file.read(1):
         try:
             data = member.decompress(byte)
