@@ -5,6 +5,7 @@ said about a dbt run (`dbt_results`).
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -19,6 +20,10 @@ from orchestration.markdown import markdown_text
 
 WAREHOUSE_OP = "warehouse"
 WAREHOUSE_POOL = "warehouse"
+
+# The pool lets runs wait for each other where they can be seen to. But at its first use by two runs at once, Dagster's SQLite
+# storage may let both in (seen now and then under load), and builds that aren't Dagster's are not in it at all.
+_PATIENCE_SECONDS = 900
 
 _Events: TypeAlias = dg.Output[None] | dg.AssetCheckResult | dg.AssetObservation
 
@@ -94,7 +99,9 @@ def _build(
     # A rebuild of some models must not lose the others: then it starts from a copy too, and only those are built in full.
     is_whole = context.selected_asset_keys == set(context.assets_def.node_keys_by_output_name.values())
     mode = BuildMode.REBUILD if rebuild and is_whole else BuildMode.REFRESH
-    with start_build(config.warehouse, mode=mode, streams=pin_streams(config)) as build:
+    with start_build(
+        config.warehouse, mode=mode, streams=partial(pin_streams, config), wait_seconds=_PATIENCE_SECONDS
+    ) as build:
         with environment({**build.environment(), **QUIET}):
             invocation = dbt.cli(
                 ["build", *(["--full-refresh"] if rebuild else [])],

@@ -3,7 +3,7 @@
 What lives here: where the files are (`layout`), a build and its lock (`build`), switching it in (`publish`), and the digest
 of a mart (`digest`). What doesn't: the models that fill a build (`dbt_project`) and who starts it (`orchestration`).
 
-    with start_build(warehouse, mode="refresh", streams=pin_streams(config)) as build:
+    with start_build(warehouse, mode="refresh", streams=lambda: pin_streams(config)) as build:
         ...                                     # fill build.file, for example with dbt and build.environment()
         publish(build, built_by="the nightly refresh")
 

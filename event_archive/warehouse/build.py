@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,11 +21,13 @@ from event_archive.errors import EventArchiveError, StorageError
 from event_archive.warehouse import durable, layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
 log = logging.getLogger(__name__)
+
+_LOCK_POLL_SECONDS = 0.1
 
 
 class WarehouseBusy(EventArchiveError):
@@ -141,22 +144,30 @@ class Build:
         self.discard(f"{kind.__name__}: {error}" if kind else "it was not published")
 
 
-def start_build(warehouse: Path, *, mode: BuildMode | str, streams: Mapping[str, PinnedStream]) -> Build:
+def start_build(
+    warehouse: Path,
+    *,
+    mode: BuildMode | str,
+    streams: Mapping[str, PinnedStream] | Callable[[], Mapping[str, PinnedStream]],
+    wait_seconds: float = 0,
+) -> Build:
     """Start a build beside the published one, and clear away what dead processes have left behind.
 
     Args:
         warehouse: Folder of the warehouse; made if it isn't there.
         mode: `refresh` starts from a copy of the published file (from an empty one if there is none), `rebuild` from an
             empty one.
-        streams: What the build sees of each stream; written down beside it before anything else can read it.
+        streams: What the build sees of each stream; written down beside it before anything else can read it. As a function
+            it is asked once the build is the only one, so that a build that had to wait never sees less than the one before.
+        wait_seconds: How long to wait for a build that is under way.
 
     Raises:
-        WarehouseBusy: Another build of this warehouse is under way.
+        WarehouseBusy: Another build of this warehouse is under way, still after the wait.
         StorageError: The folder can't be written, or the disk is full.
     """
     warehouse = warehouse.absolute()
     mode = BuildMode(mode)
-    lock = _lock(warehouse)
+    lock = _lock(warehouse, wait_seconds)
     build = None
     try:
         _clear_abandoned(warehouse)
@@ -165,7 +176,7 @@ def start_build(warehouse: Path, *, mode: BuildMode | str, streams: Mapping[str,
             build_id=layout.new_build_id(after=published),
             mode=mode,
             warehouse=warehouse,
-            streams=streams,
+            streams=streams() if callable(streams) else streams,
             based_on=published,
             lock=lock,
         )
@@ -193,7 +204,7 @@ def _abort(build: Build | None, lock: int) -> None:
         build.end()
 
 
-def _lock(warehouse: Path) -> int:
+def _lock(warehouse: Path, wait_seconds: float) -> int:
     """Take the warehouse's lock. The kernel lets go of it when the process ends, however it ends."""
     path = warehouse / layout.LOCK_NAME
     try:
@@ -204,15 +215,21 @@ def _lock(warehouse: Path) -> int:
             f"The warehouse folder {warehouse} can't be written ({error.strerror}); give write access to it, "
             "or name another folder as `warehouse` in the configuration."
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise WarehouseBusy(
-            f"Another build of the warehouse {warehouse} is under way ({holder or 'its process is not known'}); "
-            "wait until it has ended, then run this again."
-        ) from error
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if time.monotonic() < until:
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise WarehouseBusy(
+                f"Another build of the warehouse {warehouse} is under way ({holder or 'its process is not known'}); "
+                "wait until it has ended, then run this again."
+            ) from error
     os.ftruncate(descriptor, 0)
     os.pwrite(
         descriptor, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(), 0

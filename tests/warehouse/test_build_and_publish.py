@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,32 @@ def test_two_builds_of_one_warehouse_never_run_at_once(tmp_path: Path) -> None:
         run(build.file, "create table seats as select 1 as seat")
         publish(build, built_by="a test")
     build_and_publish(tmp_path, mode="refresh")
+
+
+def test_a_build_that_waits_sees_what_was_archived_meanwhile(tmp_path: Path) -> None:
+    """It is pinned and copied once it is its turn, never before: else it would go back behind the published one."""
+    build_and_publish(tmp_path, "create table seats as select 1 as seat")
+    newest = 12
+
+    def end_the_first(first: Build) -> None:
+        nonlocal newest
+        run(first.file, "insert into seats values (2)")
+        newest = 13
+        publish(first, built_by="the first")
+
+    first = start_build(tmp_path, mode="refresh", streams=BOOKINGS)
+    ending = threading.Timer(0.5, end_the_first, [first])
+    ending.start()
+    with start_build(
+        tmp_path,
+        mode="refresh",
+        streams=lambda: {"bookings": PinnedStream(version=newest, files=(), events=0)},
+        wait_seconds=30,
+    ) as second:
+        ending.join()
+        assert second.streams["bookings"].version == 13
+        publish(second, built_by="the second")
+    assert rows(layout.current_link(tmp_path), "select count(*) from seats") == [(2,)]
 
 
 def test_a_build_that_started_from_an_older_state_is_refused(tmp_path: Path) -> None:
