@@ -7,7 +7,13 @@
     ├── ArchiveDamaged           the archive is not what its own log says it must be                  (exit 1)
     ├── CommitConflict           another writer committed first; re-read positions and try again      (retry helps)
     ├── SourceProblem            one file or partition can't be read as it is; others can
-    └── StorageError             the disk or the network refused (full, read-only, gone)              (retry may help)
+    │   ├── Changed              it is not any more what was archived of it       (sources.files.reading)
+    │   └── Damaged              a compressed file is damaged or cut              (sources.files.decompression)
+    ├── StorageError             the disk or the network refused (full, read-only, gone)              (retry may help)
+    ├── WarehouseBusy            another build is under way                       (warehouse.build)   (retry helps)
+    ├── BuildSuperseded          a newer build was published meanwhile            (warehouse.publish) (retry helps)
+    ├── BuildUnreadable          a published build is damaged; rebuild            (warehouse.publish)
+    └── MartUnreadable           a table of a build can't be read; rebuild        (warehouse.publish)
 
 Nothing is formatted for a terminal here: `event_archive.cli` does that.
 """

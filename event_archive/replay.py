@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.durable import storage_errors
 from event_archive.archive.log import iter_commits
+from event_archive.durable import storage_errors
 from event_archive.errors import ArchiveDamaged, UsageError
 from event_archive.sources.files.lines import join
 from event_archive.sources.files.positions import FileState, decode_claims, decode_source_id

@@ -107,8 +107,11 @@ def run_jobs() -> dict[str, Any] | None:
                 checks[f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"] = evaluation.passed
             if not result.success:
                 for event in result.all_events:
-                    if event.is_step_failure and event.step_failure_data.error:
-                        say(f"The job `{job}` failed: {event.step_failure_data.error.message}")
+                    if event.is_step_failure:
+                        failure = event.step_failure_data.user_failure_data or event.step_failure_data.error
+                        say(
+                            f"The job `{job}` failed: {getattr(failure, 'description', None) or failure.message}"
+                        )
                 return None
     statuses = {name: stream_status(config, name) for name in config.streams}
     return {

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from event_archive import __version__, layout
-from event_archive.archive.durable import make_folder, publish_new, storage_errors
 from event_archive.archive.log import FORMAT, seal_entry
+from event_archive.durable import make_folder, publish_new, storage_errors
 from event_archive.envelope import delta_schema_string
 from event_archive.errors import CommitConflict
 

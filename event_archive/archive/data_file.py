@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.durable import HashingFile, fsync_folder, make_folder, storage_errors
+from event_archive.durable import HashingFile, make_folder, storage_errors, sync
 from event_archive.envelope import EVENT_SCHEMA
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class DataFileWriter:
         with storage_errors(self._full_path):
             self._writer.close()
             self._file.sync_and_close()
-            fsync_folder(self._full_path.parent)
+            sync(self._full_path.parent)
         return WrittenFile(
             path=self._path,
             ingest_date=self._ingested_at.date(),

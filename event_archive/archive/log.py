@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from event_archive import layout
-from event_archive.archive.durable import storage_errors
+from event_archive.durable import storage_errors
 from event_archive.errors import ArchiveDamaged
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from event_archive.archive.durable import storage_errors
 from event_archive.config import CONFIG_FILE
+from event_archive.durable import storage_errors
 from event_archive.errors import UsageError
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
+from event_archive import durable
 from event_archive.errors import EventArchiveError, StorageError
-from event_archive.warehouse import durable, layout
+from event_archive.warehouse import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

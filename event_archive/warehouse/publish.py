@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from event_archive import __version__
+from event_archive import __version__, durable
 from event_archive.errors import EventArchiveError, StorageError
-from event_archive.warehouse import durable, layout
+from event_archive.warehouse import layout
 from event_archive.warehouse.digest import TableDigest, quoted, table_digest
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from event_archive import durable
 from event_archive import ingest as ingest_module
 from event_archive.archive import commit as commit_module
-from event_archive.archive import durable
 from event_archive.archive.log import log_versions
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.errors import CommitConflict, StorageError

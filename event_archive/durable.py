@@ -1,6 +1,6 @@
-"""Files that survive a power cut, and names that are given once.
+"""Files that survive a power cut, names that are given once, links that are switched whole.
 
-Every write to an archive goes through here. What doesn't live here: what the files mean.
+Every write to an archive or a warehouse goes through here. What doesn't live here: what the files mean, and when they are written.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from event_archive.errors import StorageError
@@ -15,6 +17,8 @@ from event_archive.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_COPY_BYTES = 1 << 30
 
 
 @contextlib.contextmanager
@@ -33,9 +37,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{error.filename or path}: {reason}. {remedy}") from error
 
 
-def fsync_folder(folder: Path) -> None:
-    """Makes the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Has a file's bytes, or a folder's names, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -50,7 +54,7 @@ def make_folder(folder: Path) -> None:
         folder = folder.parent
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
-        fsync_folder(new.parent)
+        sync(new.parent)
 
 
 def publish_new(folder: Path, name: str, pending_name: str, content: bytes) -> bool:
@@ -74,8 +78,36 @@ def publish_new(folder: Path, name: str, pending_name: str, content: bytes) -> b
             return False
     finally:
         pending.unlink(missing_ok=True)
-    fsync_folder(folder)
+    sync(folder)
     return True
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file into a new one, sharing its blocks where the file system can (XFS, btrfs), else inside the kernel."""
+    with source.open("rb") as reading, target.open("xb") as writing:
+        if hasattr(os, "copy_file_range"):
+            try:
+                while os.copy_file_range(reading.fileno(), writing.fileno(), _COPY_BYTES):
+                    pass
+            except (
+                OSError
+            ):  # a file system that can't: go on by hand from where it stopped, or fail with the true reason
+                reading.seek(os.lseek(writing.fileno(), 0, os.SEEK_CUR))
+            else:
+                return
+        shutil.copyfileobj(reading, writing, 1 << 20)
+
+
+def switch_link(link: Path, target: str) -> None:
+    """Let a symbolic link point to something else, atomically: whoever opens it gets the old target or the new one."""
+    beside = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    beside.symlink_to(target)
+    try:
+        beside.replace(link)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    sync(link.parent)
 
 
 class Digest(Protocol):
