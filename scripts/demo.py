@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dagster._core.execution.plan.objects import StepFailureData
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
 LANDING = DATA / "landing"
@@ -59,6 +61,13 @@ class StepCounter(io.StringIO):
         if step and sys.stderr.isatty():
             sys.stderr.write(f"\r  dbt: step {step.group()}\r")
         return len(text)
+
+
+def reason(failure: StepFailureData) -> str:
+    """The sentence with which a step failed on purpose, else the first line of its error."""
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    return failure.error.message.strip() if failure.error else "no reason was given"
 
 
 def versions(pinned: Mapping[str, Any]) -> dict[str, int]:
