@@ -117,10 +117,7 @@ def run_jobs() -> dict[str, Any] | None:
             if not result.success:
                 for event in result.all_events:
                     if event.is_step_failure:
-                        failure = event.step_failure_data.user_failure_data or event.step_failure_data.error
-                        say(
-                            f"The job `{job}` failed: {getattr(failure, 'description', None) or failure.message}"
-                        )
+                        say(f"The job `{job}` failed: {reason(event.step_failure_data)}")
                 return None
     statuses = {name: stream_status(config, name) for name in config.streams}
     return {
