@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo test check ui bench clean-demo lock
+.PHONY: help setup demo rebuild test check ui bench clean-demo lock
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,11 +25,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP) ## Make .venv from the lock (done by itself when needed)
 
-$(DAGSTER_HOME)/dagster.yaml: | dagster.yaml
-	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
-
-demo: $(STAMP) $(DAGSTER_HOME)/dagster.yaml ## Two services' events into an archive, tables from them, proof, and where to look
+demo: $(STAMP) ## Two services' events into an archive, tables from them, proof, and where to look
 	@python scripts/demo.py
+
+rebuild: $(STAMP) ## Compute every table again from the archive alone, check, publish
+	@python -m orchestration.console rebuild
 
 test: $(STAMP) ## All tests
 	@python -m pytest -n auto --dist=worksteal

@@ -14,6 +14,30 @@ event-archive status >/dev/null || [ $? -eq 1 ] || exit 2
 mkdir -p "$DAGSTER_HOME"
 [ -f "$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$DAGSTER_HOME/dagster.yaml"
 
+if ! python - "$port" <<'CHECK'
+import socket, sys
+with socket.socket() as probe:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind(("127.0.0.1", int(sys.argv[1])))
+    except OSError:
+        sys.exit(1)
+CHECK
+then
+    echo "Port $port is taken; choose another: PORT=3001 make ui" >&2
+    exit 1
+fi
+
+# Dagster's databases, made by one process: the two below would make them at the same time, and stumble over each other.
+python - <<'MAKE'
+import dagster as dg
+
+with dg.DagsterInstance.get() as instance:
+    instance.get_runs_count()
+    instance.all_asset_keys()
+    instance.all_instigator_state()
+MAKE
+
 # Bash lets what runs in the background ignore Ctrl-C: whatever ends this script has to end them.
 stop() {
     trap - EXIT INT TERM
@@ -30,6 +54,8 @@ children+=($!)
 dagster-webserver --host 127.0.0.1 --port "$port" --workspace workspace.yaml --log-level warning &
 children+=($!)
 echo "The Dagster UI will be at http://127.0.0.1:$port in some ten seconds; Ctrl-C stops it."
+echo "  lineage  http://127.0.0.1:$port/asset-groups"
+echo "  runs     http://127.0.0.1:$port/runs"
 
 # Neither is of use without the other.
 wait -n "${children[@]}"
