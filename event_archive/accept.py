@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,13 @@ def _decide(config: Config, stream: str, path: str) -> None:
 def _accepted(config: Config, stream: str, file: LandingFile, state: FileState, generation: int) -> FileState:
     if state.is_damaged and is_unchanged(file, state):
         return replace(state, left=state.left.replace(DAMAGED, ACCEPTED_DAMAGE, 1))
+    settings = read_settings(config.stream(stream), settled=False)
     try:
-        for _ in read_file(file, state, read_settings(config.stream(stream), settled=False)):
-            pass
+        end = deque(read_file(file, state, settings), maxlen=1)
     except Changed:
         return replace(UNREAD, source_id=encode_source_id(file.path, generation))
+    if state.is_damaged and [(p.state.left, p.state.sha256) for p in end] == [(state.left, state.sha256)]:
+        return replace(state, left=state.left.replace(DAMAGED, ACCEPTED_DAMAGE, 1))
     raise UsageError(
         f"{file.path}: begins as it was archived, so there is nothing to accept; `ingest` takes what is new."
     )

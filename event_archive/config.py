@@ -147,37 +147,48 @@ def parse_config(text: str, path: Path) -> Config:
     try:
         document = yaml.compose(text, Loader=yaml.SafeLoader)
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: is no YAML: {' '.join(str(error).split())}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        raise ConfigurationError(f"{path}: is no YAML: {reason}.") from error
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{path}: must hold the keys archive, warehouse and streams.")
     if "path" in raw:
         raise ConfigurationError(f"{path}: path: no such key at the top level.")
-    _refuse_repeated_keys(document, path)
+    _refuse_repeated_keys(document, path, set())
     try:
         config = Config.model_validate({**raw, "path": path})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_mistakes(error, document, path))) from error
-    folder = path.parent
-    streams = {
-        name: stream.model_copy(
-            update={
-                "source": stream.source.model_copy(update={"path": folder / stream.source.path.expanduser()})
-            }
+    archive, warehouse = (_resolved(path, key, getattr(config, key)) for key in ("archive", "warehouse"))
+    streams = {}
+    for name, stream in config.streams.items():
+        key = f"streams.{name}.source.path"
+        landing = _resolved(path, key, stream.source.path)
+        for ours in (archive, warehouse):
+            if Path(os.path.realpath(ours)).is_relative_to(os.path.realpath(landing)):
+                raise ConfigurationError(
+                    f"{path}: {key}: {ours} lies in this landing folder and would be read as events; keep them apart."
+                )
+        streams[name] = stream.model_copy(
+            update={"source": stream.source.model_copy(update={"path": landing})}
         )
-        for name, stream in config.streams.items()
-    }
-    return config.model_copy(
-        update={
-            "archive": folder / config.archive.expanduser(),
-            "warehouse": folder / config.warehouse.expanduser(),
-            "streams": streams,
-        }
-    )
+    return config.model_copy(update={"archive": archive, "warehouse": warehouse, "streams": streams})
 
 
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+def _resolved(config_file: Path, key: str, path: Path) -> Path:
+    try:
+        if "\0" in str(path):
+            raise ConfigurationError(f"{config_file}: {key}: a path can't hold a NUL.")
+        return config_file.parent / path.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{config_file}: {key}: {error}.") from error
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path, visited: set[int]) -> None:
     """YAML lets the last of two equal keys win, which would make a stream vanish without a word."""
+    if id(node) in visited:  # an alias may name what it stands in
+        return
+    visited.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
@@ -186,10 +197,10 @@ def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
                     f"{path}:{key.start_mark.line + 1}: {key.value}: the key stands here twice."
                 )
             seen.add(key.value)
-            _refuse_repeated_keys(value, path)
+            _refuse_repeated_keys(value, path, visited)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_repeated_keys(item, path)
+            _refuse_repeated_keys(item, path, visited)
 
 
 def _mistakes(error: ValidationError, document: yaml.Node | None, path: Path) -> list[str]:

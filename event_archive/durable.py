@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COPY_BYTES = 1 << 30
+_HASHED_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -108,6 +110,15 @@ def switch_link(link: Path, target: str) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync(link.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_HASHED_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 class Digest(Protocol):

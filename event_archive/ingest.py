@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from event_archive.archive.commit import Batch, Head, commit, create_table
 from event_archive.archive.data_file import DataFileWriter
+from event_archive.archive.log import refuse_lost_log
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.errors import CommitConflict
 from event_archive.sources.files.batches import BatchBuilder, Block, damage_reason, plan, read_blocks
@@ -35,6 +36,7 @@ ROW_GROUP_ROWS = 2**17
 _ROW_GROUP_BYTES = 2**26
 _BLOCK_BYTES = 2**23
 _FILES_A_COMMIT = 20_000
+_BLANK_LINES_A_COMMIT = 2**22
 _TRANSACTION = "event-archive:file:0"
 
 
@@ -179,6 +181,7 @@ class _Run:
         snapshot = read_snapshot(self.table, on_commit=positions.note)
         self.head = Head(snapshot.version, snapshot.chain_hash)
         if self.head.version < 0:
+            refuse_lost_log(self.table)
             self.head = create_table(self.table, description=self.settings.description)
         files, unreadable = scan(self.landing)
         if self.only is not None:
@@ -208,6 +211,7 @@ class _Run:
                 if (
                     pending.value_bytes + builder.pending_bytes >= self.settings.commit_bytes
                     or builder.claimed_files >= _FILES_A_COMMIT
+                    or builder.pending_blank_lines >= _BLANK_LINES_A_COMMIT
                 ):
                     self._commit(builder, pending, positions)
                     pending = _OpenCommit()

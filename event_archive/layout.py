@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STREAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LOG_FOLDER = "_delta_log"
+_DATA_FILE_NAME = re.compile(r"/commit-([0-9]{20})-[0-9a-f]+\.parquet$")
 _ENTRY_NAME = re.compile(r"([0-9]{20})\.json")
 
 
@@ -50,6 +51,12 @@ def pending_entry_name(token: str) -> str:
 def data_file_name(ingest_date: dt.date, version: int, token: str) -> str:
     """Path, relative to the table, of the data file that commit `version` brings."""
     return f"ingest_date={ingest_date.isoformat()}/commit-{version:020d}-{token}.parquet"
+
+
+def data_file_version(path: str) -> int | None:
+    """Version of the commit that a data file was written for, None for other files."""
+    match = _DATA_FILE_NAME.search(path)
+    return int(match.group(1)) if match else None
 
 
 def resolve_data_file(table: Path, logged_path: str) -> Path:

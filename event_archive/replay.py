@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.log import iter_commits
-from event_archive.durable import storage_errors
+from event_archive.archive.log import REMEDY, iter_commits
+from event_archive.durable import sha256_of, storage_errors, sync
 from event_archive.errors import ArchiveDamaged, UsageError
 from event_archive.sources.files.lines import join
 from event_archive.sources.files.positions import FileState, decode_claims, decode_source_id
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from event_archive.archive.log import Commit
+    from event_archive.archive.log import Commit, DataFile
     from event_archive.config import Config
 
 
@@ -77,12 +77,31 @@ def replay_to_folder(
         folder.mkdir(parents=True, exist_ok=True)
         writer = _FolderWriter(folder, final)
         done = 0
-        for commit in commits:
-            writer.write(table, commit)
-            done += commit.events
-            if on_progress is not None:
-                on_progress(done, total)
-        return writer.finish()
+        try:
+            for commit in commits:
+                writer.write(table, commit)
+                done += commit.events
+                if on_progress is not None:
+                    on_progress(done, total)
+            return writer.finish()
+        finally:
+            writer.remove_partials()
+
+
+def whole_file(table: Path, file: DataFile) -> Path:
+    """Path of a data file that is proved to be the one that was committed; nothing unproved is parsed.
+
+    Raises:
+        ArchiveDamaged: it isn't.
+    """
+    path = layout.resolve_data_file(table, file.path)
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise ArchiveDamaged(f"{path}: can't be read ({error.strerror}). {REMEDY}") from error
+    if digest != file.sha256:
+        raise ArchiveDamaged(f"{path}: does not match its SHA-256. {REMEDY}")
+    return path
 
 
 class _FolderWriter:
@@ -98,7 +117,7 @@ class _FolderWriter:
         blank = {claim.state.source_id: claim for claim in decode_claims(commit.claims)}
         written: dict[str, int] = {source_id: claim.first_record for source_id, claim in blank.items()}
         for file in commit.added:
-            with layout.resolve_data_file(table, file.path).open("rb") as opened:
+            with whole_file(table, file).open("rb") as opened:
                 parquet = pq.ParquetFile(opened)
                 for group in range(parquet.num_row_groups):
                     rows = parquet.read_row_group(group, columns=["source_id", "source_offset", "value"])
@@ -127,17 +146,19 @@ class _FolderWriter:
             f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.{self._token}.partial"
         )
 
+    def remove_partials(self) -> None:
+        """Removes what was written and not finished."""
+        for source_id in self._targets:
+            self._partial(source_id).unlink(missing_ok=True)
+
     def finish(self) -> list[ReplayedFile]:
         replayed = []
         for source_id, state in self._final.items():
             partial = self._partial(source_id)
             if not state.terminated:
                 os.truncate(partial, partial.stat().st_size - 1)
-            digest = hashlib.sha256()
-            with partial.open("rb") as file:
-                while chunk := file.read(2**20):
-                    digest.update(chunk)
-                os.fsync(file.fileno())
+            digest = sha256_of(partial)
+            sync(partial)
             target = self._folder / self._targets[source_id]
             os.link(partial, target)
             partial.unlink()
@@ -147,8 +168,8 @@ class _FolderWriter:
                     path=str(target),
                     events=state.records,
                     bytes=target.stat().st_size,
-                    sha256=digest.hexdigest(),
-                    is_identical=digest.hexdigest() == state.sha256,
+                    sha256=digest,
+                    is_identical=digest == state.sha256,
                 )
             )
         return replayed
@@ -178,8 +199,9 @@ def _runs(rows: pa.Table) -> list[tuple[str, int, pa.BinaryArray]]:
 def _targets(source_ids: list[str]) -> dict[str, str]:
     """A path, relative to the target folder, for each source; no two the same."""
     targets: dict[str, str] = {}
-    taken: defaultdict[str, int] = defaultdict(int)
     names = {source_id: decode_source_id(source_id) for source_id in source_ids}
+    # Folders first: in the course of time a name may have been a file's and a folder's.
+    taken = {str(folder) for path, _ in names.values() for folder in PurePosixPath(path).parents}
     # A file that has its plain name keeps it; the others come after it.
     for source_id, (path, generation) in sorted(
         names.items(), key=lambda item: (_plain(item[1][0]) != item[1][0], item)
@@ -189,11 +211,13 @@ def _targets(source_ids: list[str]) -> dict[str, str]:
                 f"the archive names the source {source_id!r}, which is no path inside a folder."
             )
         stem, dot, extension = _plain(path).rpartition(".")
-        target = f"{stem}.generation-{generation}{dot}{extension}" if generation > 1 else _plain(path)
-        while taken[target]:
-            taken[target] += 1
-            target = f"{stem}.{taken[target]}{dot}{extension}"
-        taken[target] += 1
+        if generation > 1:
+            stem = f"{stem}.generation-{generation}"
+        target, number = f"{stem}{dot}{extension}", 1
+        while target in taken:
+            number += 1
+            target = f"{stem}.{number}{dot}{extension}"
+        taken.add(target)
         targets[source_id] = target
     return targets
 

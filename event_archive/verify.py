@@ -5,10 +5,9 @@ What doesn't live here: mending what is found.
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from event_archive import layout
 from event_archive.archive.data_file import column, string_column
 from event_archive.archive.log import Commit, DataFile, entry_fault, log_versions, parse_entry, read_entry
+from event_archive.durable import sha256_of
 from event_archive.errors import ArchiveDamaged, EventArchiveError
 from event_archive.sources.files.positions import Claim, decode_claims
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from event_archive.config import Config
 
-_CHUNK_BYTES = 2**20
 _CHECKED_COLUMNS = [
     "source_id",
     "source_partition",
@@ -110,8 +111,8 @@ def verify_stream(
     table = config.table(stream)
     findings = _Findings(table)
     commits = list(_whole_entries(findings))
-    damaged_versions = {c.version for c in commits} ^ set(range(commits[-1].version + 1 if commits else 0))
-    _check_positions(commits, findings, gaps=bool(damaged_versions))
+    has_gaps = bool(findings.damages)
+    _check_positions(commits, findings, gaps=has_gaps)
     files = [(commit, file) for commit in commits for file in commit.added]
     total = sum(file.size_bytes for _, file in files)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -120,6 +121,8 @@ def verify_stream(
             findings.bytes_read += file.size_bytes
             if on_progress is not None:
                 on_progress(findings.bytes_read, total)
+    unreferenced = [] if has_gaps else list(_unreferenced(table, commits))
+    _check_end(unreferenced, commits, findings)
     return VerifyReport(
         stream=stream,
         version=commits[-1].version if commits else -1,
@@ -129,16 +132,18 @@ def verify_stream(
         events=sum(commit.events for commit in commits),
         bytes_read=findings.bytes_read,
         damages=tuple(findings.damages),
-        unreferenced=() if damaged_versions else tuple(_unreferenced(table, commits)),
+        unreferenced=tuple(unreferenced),
     )
 
 
 def _whole_entries(findings: _Findings) -> Iterator[Commit]:
     """The entries that prove themselves; the others become findings."""
     versions = log_versions(findings.table)
-    missing = sorted(set(range(versions[-1] + 1)) - set(versions)) if versions else []
-    for version in missing:
-        findings.entry(version, "is missing")
+    for below, above in pairwise([-1, *versions]):
+        if above > below + 1:
+            findings.entry(
+                below + 1, "is missing" + (f", and all up to {above - 1}" if above > below + 2 else "")
+            )
     before: tuple[int, str] | None = None
     for version in versions:
         try:
@@ -206,7 +211,7 @@ def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
         return findings.damages
     try:
         size_bytes = path.stat().st_size
-        digest = _sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         findings.add(path, f"can't be read ({error.strerror})", affected)
         return findings.damages
@@ -226,24 +231,42 @@ def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
 
 def _row_faults(path: Path, commit: Commit, file: DataFile, claims: list[Claim]) -> Iterator[str]:
     """What the rows of a file whose bytes are right say otherwise than its commit."""
-    # Not by path alone: pyarrow would read the folder's name as a column.
-    with path.open("rb") as opened:
-        rows = pq.ParquetFile(opened).read(columns=_CHECKED_COLUMNS)
-    if rows.num_rows != file.num_records:
-        yield f"has {rows.num_rows} rows, but its commit says {file.num_records}"
-        return
     counts = np.array([claim.state.records - claim.first_record for claim in claims], np.int64)
     firsts = np.array([claim.first_record for claim in claims], np.int64)
-    if counts.sum() != rows.num_rows:
-        return  # a finding about the entry already
-    offsets = np.arange(rows.num_rows) + np.repeat(firsts - (np.cumsum(counts) - counts), counts)
-    sources = np.repeat(np.arange(len(claims), dtype=np.int32), counts)
-    found = pc.index_in(
-        rows["source_id"].cast(pa.string()),
-        value_set=string_column([claim.state.source_id for claim in claims]),
-    )
+    ends = np.cumsum(counts)
+    source_ids = string_column([claim.state.source_id for claim in claims])
+    # Not by path alone: pyarrow would read the folder's name as a column.
+    with path.open("rb") as opened:
+        parquet = pq.ParquetFile(opened)
+        if parquet.metadata.num_rows != file.num_records:
+            yield f"has {parquet.metadata.num_rows} rows, but its commit says {file.num_records}"
+            return
+        if counts.sum() != file.num_records:
+            return  # a finding about the entry already
+        at = 0
+        for group in range(parquet.num_row_groups):
+            rows = parquet.read_row_group(group, columns=_CHECKED_COLUMNS)
+            places = np.arange(at, at + rows.num_rows)
+            at += rows.num_rows
+            sources = np.searchsorted(ends, places, side="right")
+            offsets = places - (ends - counts)[sources] + firsts[sources]
+            faults = list(_group_faults(rows, commit, source_ids, sources, offsets))
+            yield from faults
+            if faults:
+                return
+
+
+def _group_faults(
+    rows: pa.Table,
+    commit: Commit,
+    source_ids: pa.StringArray,
+    sources: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+) -> Iterator[str]:
+    """The same for one row group; `sources` (indices of `source_ids`) and `offsets` are what its rows must hold."""
+    found = pc.index_in(rows["source_id"].cast(pa.string()), value_set=source_ids)
     expected = {
-        "source_id": (found, pa.chunked_array([column(pa.int32(), sources)])),
+        "source_id": (found, pa.chunked_array([column(pa.int32(), sources.astype(np.int32))])),
         "source_offset": (rows["source_offset"], pa.chunked_array([column(pa.int64(), offsets)])),
     }
     for name, (given, wanted) in expected.items():
@@ -272,12 +295,17 @@ def _ranges(claims: list[Claim]) -> str:
     return "offsets of " + ", ".join(ranges[:_RANGES_SHOWN]) + more if ranges else ""
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _check_end(unreferenced: list[str], commits: list[Commit], findings: _Findings) -> None:
+    """An interrupted write leaves a file for the next version at most; one for a later version tells of a cut log."""
+    newest = commits[-1].version if commits else -1
+    for path in unreferenced:
+        version = layout.data_file_version(path)
+        if version is not None and version > newest + 1:
+            findings.add(
+                findings.table / path,
+                f"was written for commit {version}, but the log ends at {newest}: its newest entries were cut off",
+                "the events of those commits",
+            )
 
 
 def _unreferenced(table: Path, commits: list[Commit]) -> Iterator[str]:

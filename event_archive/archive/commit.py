@@ -142,6 +142,7 @@ def _append(
         {
             "previousEntrySha256": head.entry_sha256,
             "format": FORMAT,
+            "version": version,
             "ingestedAtUs": (ingested_at - _EPOCH) // _MICROSECOND,
             **facts,
         },

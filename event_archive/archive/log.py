@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,8 @@ def parse_entry(version: int, entry: bytes) -> tuple[Commit, str | None]:
                 adds.append(action)
             elif kind == "remove":
                 removed.append(action["path"])
+        if facts["version"] != version:
+            raise ArchiveDamaged(f"log entry {version} is a copy of entry {facts['version']}.")
         if facts["format"] != FORMAT:
             raise ArchiveDamaged(
                 f"log entry {version} is of format {facts['format']}, which this version of event-archive can't read."
@@ -151,11 +154,21 @@ def parse_entry(version: int, entry: bytes) -> tuple[Commit, str | None]:
 def log_versions(table: Path) -> list[int]:
     """Versions that the log folder holds, in order; empty if there is no table."""
     folder = table / layout.LOG_FOLDER
-    if not folder.is_dir():
-        return []
     with storage_errors(folder):
+        if not os.path.lexists(folder):
+            return []
         names = [entry.name for entry in folder.iterdir()]
     return sorted(version for name in names if (version := layout.entry_version(name)) is not None)
+
+
+def refuse_lost_log(table: Path) -> None:
+    """Refuses a table that has data files but no log: starting it anew would archive everything a second time.
+
+    Raises:
+        ArchiveDamaged: the log was there once.
+    """
+    if lost := next(table.glob("ingest_date=*/*.parquet"), None):
+        raise ArchiveDamaged(f"{table}: has data files ({lost.name}) but no log entries. {REMEDY}")
 
 
 def read_entry(table: Path, version: int) -> bytes:
@@ -166,7 +179,7 @@ def read_entry(table: Path, version: int) -> bytes:
 
 
 def iter_commits(table: Path, *, until: int | None = None) -> Iterator[Commit]:
-    """Commits in order, each proved by its successor's hash of it and the newest by its own.
+    """Commits in order, each proved by its own hash and built on the one before it.
 
     Args:
         table: folder of the table; without a log there is nothing to yield.
@@ -185,7 +198,7 @@ def iter_commits(table: Path, *, until: int | None = None) -> Iterator[Commit]:
             raise ArchiveDamaged(f"{table}: log entry {expected} is missing. {REMEDY}")
         entry = read_entry(table, version)
         place = f"{table / layout.LOG_FOLDER / layout.entry_name(version)}"
-        if (not entry or version == last) and (fault := entry_fault(entry)):
+        if fault := entry_fault(entry):
             raise ArchiveDamaged(f"{place} {fault}. {REMEDY}")
         try:
             commit, previous = parse_entry(version, entry)

@@ -6,6 +6,8 @@ What doesn't live here: what commands do (the library) and how results look (`re
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -154,6 +156,8 @@ def status(
         render.print_json({"streams": statuses})
     else:
         render.print_status(statuses, gone=gone)
+    if any(status.unreadable for status in statuses):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -237,3 +241,10 @@ def main() -> None:
     except EventArchiveError as error:
         render.complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:  # the library turns its own into sentences: what is left is our output
+        with contextlib.suppress(OSError):
+            render.complain(f"The output can't be written ({error.strerror}).")
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python complains once more at its end
+        sys.exit(1)

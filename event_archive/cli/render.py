@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND = 1000
 _LISTED = 20
+_WIDEST = 1000
 
 
 def print_json(value: Any) -> None:
@@ -63,6 +65,13 @@ def _table(*columns: str, left: Sequence[str] = ("stream",)) -> Table:
     return table
 
 
+def _print_table(table: Table) -> None:
+    """Prints a table as wide as it needs: a figure that is cut off is worse than a line that wraps."""
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    Console(width=max(console.width, needed)).print(table)
+
+
 def print_ingested(results: Sequence[IngestResult]) -> None:
     """What an ingest did."""
     table = _table("stream", "events", "bytes", "commits", "seconds")
@@ -74,7 +83,7 @@ def print_ingested(results: Sequence[IngestResult]) -> None:
             str(result.commits),
             f"{result.seconds:.2f}",
         )
-    Console().print(table)
+    _print_table(table)
     if not any(result.events for result in results):
         Console().print("Nothing new.")
 
@@ -93,8 +102,8 @@ def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
             (status.last_ingested_at or "-").replace("T", " ")[:16],
             f"{status.lag.files:,} files" if status.lag.files else "-",
         )
+    _print_table(table)
     console = Console()
-    console.print(table)
     for status in statuses:
         if status.last_event_time:
             console.print(
@@ -119,15 +128,17 @@ def print_verified(reports: Sequence[VerifyReport]) -> None:
     for report in reports:
         table.add_row(
             report.stream,
-            str(report.version),
+            str(report.version) if report.commits else "-",
             f"{report.commits:,}",
             f"{report.files:,}",
             f"{report.events:,}",
             human_bytes(report.bytes_read),
-            "[green]whole[/]" if report.is_whole else f"[red]{len(report.damages)} damaged[/]",
+            ("[green]whole[/]" if report.commits else "empty")
+            if report.is_whole
+            else f"[red]{len(report.damages)} damaged[/]",
         )
+    _print_table(table)
     console = Console()
-    console.print(table)
     for report in reports:
         if report.unreferenced:
             console.print(
@@ -150,8 +161,8 @@ def print_replayed(files: Sequence[ReplayedFile]) -> None:
             file.sha256[:16],
             result,
         )
+    _print_table(table)
     console = Console()
-    console.print(table)
     identical = sum(file.is_identical for file in files)
     more = f" ({len(files) - _LISTED:,} more than shown)" if len(files) > _LISTED else ""
     console.print(f"{identical:,} of {len(files):,} files hash to what was archived{more}.")

@@ -177,7 +177,7 @@ def test_positions_are_held_against_the_rows(archived: Project) -> None:
     facts["positions"]["source_id"][0] = "file:other.jsonl"
     path.write_bytes(seal_entry(lines[1:], facts, info))
     report = verify_stream(archived.config(), "events")
-    assert [("source_id" in str(damage)) for damage in report.damages] == [True]
+    assert "source_id" in str(report.damages[0])
 
 
 def test_unreferenced_files_are_harmless(archived: Project) -> None:

@@ -141,8 +141,10 @@ class BatchBuilder:
         self._claims: dict[str, Claim] = {}
         self._values: list[pa.BinaryArray] = []
         self._runs: list[tuple[str, int, int]] = []  # source id, first offset, rows
+        self._known = frozenset(positions.by_path)
         self.pending_rows = 0
         self.pending_bytes = 0
+        self.pending_blank_lines = 0
 
     @property
     def claimed_files(self) -> int:
@@ -156,6 +158,7 @@ class BatchBuilder:
             self._values.append(lines.values)
             self.pending_rows += len(lines.values)
             self.pending_bytes += lines.values.buffers()[2].size
+        self.pending_blank_lines += len(lines.blank_before)
         starts = np.cumsum(lines.counts) - lines.counts
         finished = []
         for part, (piece, count, start) in enumerate(
@@ -169,7 +172,7 @@ class BatchBuilder:
             if count:
                 self._runs.append((state.source_id, first, count))
             if piece.is_last:
-                finished.append(Finished(piece.path, state, is_new=archived is None))
+                finished.append(Finished(piece.path, state, is_new=piece.path not in self._known))
             if claim is None and not _is_worth_claiming(before, state):
                 continue
             blank = lines.blank_before[lines.blank_part == part] - start + first
@@ -204,6 +207,7 @@ class BatchBuilder:
         """The claims collected since the last call, which are from now on the positions; in the order of the rows."""
         claims = list(self._claims.values())
         self._claims = {}
+        self.pending_blank_lines = 0
         for claim in claims:
             self._positions.put(claim.state)
         return claims

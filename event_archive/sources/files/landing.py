@@ -57,7 +57,7 @@ def scan(landing: Path) -> tuple[list[LandingFile], list[Unreadable]]:
             if folder or not isinstance(error, FileNotFoundError):
                 reason = f"the folder can't be read ({error.strerror})"
             else:
-                reason = f"the landing folder {landing} does not exist; create it, or correct `source.path`"
+                reason = "does not exist; create this landing folder, or correct `source.path` of the stream"
             unreadable.append(Unreadable(folder, reason))
             continue
         for entry in entries:

@@ -103,6 +103,8 @@ class _Reading:
         self._position = 0
         self._is_plain = not path.endswith((".gz", ".zst"))
         self._chunks = _regrouped(decompressed(opened, path, settings.block_bytes), settings.block_bytes)
+        self._opened = opened
+        self._opened_at = time.time()
         self._pushed_back = b""
         self._open_line: list[bytes] = []
 
@@ -174,7 +176,10 @@ class _Reading:
 
     def _last_line(self) -> Iterator[Piece]:
         rest = b"".join(self._open_line)
-        if rest and is_still(self._info.st_mtime_ns, self._settings.settle_seconds):
+        now = os.fstat(self._opened.fileno())
+        # Reading takes its time: what is written meanwhile may be the first half of a line.
+        was_left_alone = (now.st_size, now.st_mtime_ns) == (self._info.st_size, self._info.st_mtime_ns)
+        if rest and was_left_alone and is_still(now.st_mtime_ns, self._settings.settle_seconds):
             yield self._piece(rest, terminated=False, is_last=True)
         else:
             yield self._piece(b"", left=OPEN_LINE if rest else "", is_last=True)
@@ -197,20 +202,20 @@ class _Reading:
             sha256=self._hash.hexdigest(),
             terminated=terminated,
             size_bytes=self._info.st_size if is_last else NOT_YET,
-            mtime_ns=_trusted_mtime(self._info) if is_last else NOT_YET,
+            mtime_ns=_trusted_mtime(self._info, self._opened_at) if is_last else NOT_YET,
             ctime_ns=self._info.st_ctime_ns,
             left=left,
         )
         return Piece(self._path, data if terminated or not data else data + b"\n", state, is_last)
 
 
-def _trusted_mtime(info: os.stat_result) -> int:
+def _trusted_mtime(info: os.stat_result, opened_at: float) -> int:
     """The modification time, unless another write within the clock's tick could go unseen behind it.
 
     (The problem that git calls "racily clean": github.com/git/git, Documentation/technical/racy-git.txt.)
     """
     tick_seconds = 2 if info.st_mtime_ns % 10**9 == 0 else 0.05
-    return NOT_YET if time.time() - info.st_mtime_ns / 1e9 < tick_seconds else info.st_mtime_ns
+    return NOT_YET if opened_at - info.st_mtime_ns / 1e9 < tick_seconds else info.st_mtime_ns
 
 
 def _regrouped(chunks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
@@ -222,8 +227,10 @@ def _regrouped(chunks: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
             held.append(chunk)
             held_bytes += len(chunk)
             if held_bytes >= size_bytes:
-                yield held[0] if len(held) == 1 else b"".join(held)
+                whole = held[0] if len(held) == 1 else b"".join(held)
                 held, held_bytes = [], 0
+                for start in range(0, len(whole), size_bytes):  # dense input may expand to much at once
+                    yield whole[start : start + size_bytes] if len(whole) > size_bytes else whole
     except Damaged:
         if held:
             yield b"".join(held)
