@@ -20,7 +20,7 @@ CONFIG = """\
 # Where the events are kept for ever: a folder with one Delta table per stream. Back it up; never edit it.
 archive: data/archive
 
-# Where the tables are published that are computed from the events. It may be deleted: `rebuild` computes it again.
+# Where the tables are published that are computed from the events. It may be deleted: a rebuild computes it again.
 warehouse: data/warehouse
 
 # One entry per stream. Names: a-z, 0-9 and _, beginning with a letter, at most 63 characters.
