@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tests.conftest import Project
 
 
-def test_half_a_line_that_is_written_while_the_file_is_read_is_left(project: Project) -> None:
+@pytest.mark.parametrize("settled", [False, True])
+def test_half_a_line_that_is_written_while_the_file_is_read_is_left(
+    project: Project, *, settled: bool
+) -> None:
     """That the file was still before it was opened says nothing about what came since."""
     project.configure("settle_seconds: 1", "commit_bytes: 4096")
     lines = [b'{"n": %d, "text": "some more"}' % n for n in range(3000)]
@@ -32,7 +35,7 @@ def test_half_a_line_that_is_written_while_the_file_is_read_is_left(project: Pro
             with path.open("ab") as file:
                 file.write(b'{"late": "hal')
 
-    ingest_stream(project.config(), "events", on_progress=write_on)
+    ingest_stream(project.config(), "events", settled=settled, on_progress=write_on)
     with path.open("ab") as file:
         file.write(b'f"}\n')
     assert project.ingest().problems == ()
