@@ -6,38 +6,19 @@ Nothing is read at import. What doesn't live here: paths inside an archive (`lay
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from event_archive import layout
 from event_archive.errors import ConfigurationError
+from event_archive.source_config import Bytes, FilesSource, KafkaSource, Section
 
 CONFIG_FILE = "event_archive.yaml"
 CONFIG_VARIABLE = "EVENT_ARCHIVE_CONFIG"
-
-_UNITS = {"": 1, "B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
-
-
-def _parse_bytes(value: Any) -> Any:
-    """`128 MB` as 134217728; other types are left to pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9]+)\s*([KMG]?B)?\s*", value, re.IGNORECASE)
-    if match is None:
-        raise ValueError("write a size like 134217728 or 128 MB")
-    return int(match.group(1)) * _UNITS[(match.group(2) or "").upper()]
+_SOURCE_DEPTH = 3  # streams, name, source
 
 
 def _check_stream_name(name: str) -> str:
@@ -46,35 +27,14 @@ def _check_stream_name(name: str) -> str:
     return name
 
 
-Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
 StreamName = Annotated[str, AfterValidator(_check_stream_name)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FilesSource(_Section):
-    """A landing folder, read recursively."""
-
-    type: Literal["files"]
-    path: Path = Field(description="The landing folder")
-    format: Literal["json_lines"] = Field(default="json_lines", description="One record a line")
-    settle_seconds: float = Field(
-        default=60,
-        ge=0,
-        description="A last line without a line end is taken once its file has been still for so long",
-    )
-    max_record_bytes: Bytes = Field(
-        default=256 * 2**20, ge=1, le=2**30, description="A longer line is a problem of its file"
-    )
-
-
-class StreamConfig(_Section):
+class StreamConfig(Section):
     """One stream of events."""
 
     description: str = Field(default="", description="One sentence for people")
-    source: FilesSource = Field(description="Where its events come from")
+    source: FilesSource | KafkaSource = Field(discriminator="type", description="Where its events come from")
     commit_bytes: Bytes = Field(
         default=128 * 2**20,
         ge=1,
@@ -83,7 +43,7 @@ class StreamConfig(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration; relative paths in the file are relative to its folder."""
 
     path: Path = Field(exclude=True)
@@ -162,6 +122,9 @@ def parse_config(text: str, path: Path) -> Config:
     archive, warehouse = (_resolved(path, key, getattr(config, key)) for key in ("archive", "warehouse"))
     streams = {}
     for name, stream in config.streams.items():
+        streams[name] = stream
+        if not isinstance(stream.source, FilesSource):
+            continue
         key = f"streams.{name}.source.path"
         landing = _resolved(path, key, stream.source.path)
         for ours in (archive, warehouse):
@@ -206,14 +169,26 @@ def _refuse_repeated_keys(node: yaml.Node | None, path: Path, visited: set[int])
 def _mistakes(error: ValidationError, document: yaml.Node | None, path: Path) -> list[str]:
     lines = []
     for mistake in error.errors(include_url=False):
-        keys = [str(part) for part in mistake["loc"] if part != "[key]"]
+        keys = _keys(mistake["loc"])
         message = mistake["msg"].removeprefix("Value error, ")
         if mistake["type"] == "extra_forbidden":
             message = "no such key here"
-        elif mistake["type"] == "missing":
+        elif mistake["type"] in ("missing", "union_tag_not_found"):
             message = "this key is missing"
+        elif mistake["type"] == "union_tag_invalid":
+            message = f"no such kind of source; there are {mistake['ctx']['expected_tags']}"
+        if mistake["type"].startswith("union_tag"):
+            keys.append("type")
         lines.append(f"{path}:{_line(document, keys)}: {'.'.join(keys)}: {message}.")
     return lines
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys as they stand in the file: pydantic adds which alternative of a union it tried."""
+    keys = [str(part) for part in location if part != "[key]"]
+    if len(keys) > _SOURCE_DEPTH and keys[0] == "streams" and keys[2] == "source":
+        del keys[_SOURCE_DEPTH]
+    return keys
 
 
 def _line(node: yaml.Node | None, keys: list[str]) -> int:

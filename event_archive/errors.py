@@ -9,6 +9,7 @@
     ├── SourceProblem            one file or partition can't be read as it is; others can
     │   ├── Changed              it is not any more what was archived of it       (sources.files.reading)
     │   └── Damaged              a compressed file is damaged or cut              (sources.files.decompression)
+    ├── SourceUnavailable        nobody answers where the source should be            (retry may help)
     ├── StorageError             the disk or the network refused (full, read-only, gone)              (retry may help)
     ├── WarehouseBusy            another build is under way                       (warehouse.build)   (retry helps)
     ├── BuildSuperseded          a newer build was published meanwhile            (warehouse.publish) (retry helps)
@@ -47,6 +48,10 @@ class CommitConflict(EventArchiveError):
 
 class SourceProblem(EventArchiveError):
     """One file or partition of a source can't be read as it is; the others can."""
+
+
+class SourceUnavailable(EventArchiveError):
+    """The source doesn't answer; nothing is wrong with what is archived, and trying again later may help."""
 
 
 class StorageError(EventArchiveError):

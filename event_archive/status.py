@@ -8,24 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from event_archive.archive.snapshot import read_snapshot
-from event_archive.sources.files.landing import scan
-from event_archive.sources.files.positions import OPEN_LINE, Positions
-from event_archive.sources.files.reading import is_unchanged
+from event_archive.archive.snapshot import Snapshot, read_snapshot
+from event_archive.source_config import FilesSource
+from event_archive.sources.files.positions import Positions
+from event_archive.sources.files.status import files_status
 
 if TYPE_CHECKING:
     from event_archive.archive.log import DataFile
     from event_archive.config import Config
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """What the source has and the archive hasn't."""
-
-    files: int
-    """Files that are new or look otherwise than when they were archived."""
-    bytes: int
-    """Their size on the disk, less what is archived of those that have grown and aren't compressed."""
+    from event_archive.sources.source_status import Gap, Lag, SourceStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +38,26 @@ class StreamStatus:
     first_ingested_at: str | None
     last_ingested_at: str | None
     positions: dict[str, int]
-    """Next offset of each source."""
+    """Next offset of each source, or of each `<source id>/<partition>`."""
     lag: Lag
     gone: tuple[str, ...]
     """Archived files that are not in the landing folder any more."""
     unreadable: tuple[str, ...]
-    """Files that can't be read, or that are damaged and not accepted."""
+    """Sentences on what of the source can't be read, or contradicts the archive."""
+    gaps: tuple[Gap, ...]
+    """Events that were gone before they could be archived."""
+    notes: tuple[str, ...]
+    """Sentences worth knowing: that the source doesn't answer, why it holds events back."""
 
 
 def stream_status(config: Config, stream: str) -> StreamStatus:
-    """Status of one stream; opens no data file and no source file.
+    """Status of one stream; reads no event. A source that doesn't answer is noted, and no error.
 
     Raises:
         UsageError: there is no such stream.
         ArchiveDamaged: the log can't be read.
     """
-    landing = config.stream(stream).source.path
-    positions = Positions()
-    snapshot = read_snapshot(config.table(stream), on_commit=positions.note)
-    files, unreadable = scan(landing)
-    waiting_files = waiting_bytes = 0
-    for file in files:
-        state = positions.by_path.get(file.path)
-        if state is None:
-            waiting_files += bool(file.size_bytes)
-            waiting_bytes += file.size_bytes
-        elif not is_unchanged(file, state) or state.left == OPEN_LINE:
-            is_plain = not file.path.endswith((".gz", ".zst"))
-            ahead = file.size_bytes - (state.position_bytes if is_plain else state.size_bytes)
-            waiting_files += ahead != 0
-            waiting_bytes += max(ahead, 0)
-    there = {file.path for file in files}
+    snapshot, source = _read(config, stream)
     return StreamStatus(
         stream=stream,
         events=snapshot.events,
@@ -91,18 +71,25 @@ def stream_status(config: Config, stream: str) -> StreamStatus:
         last_event_time=_bound(snapshot.files, "maxValues", "event_time"),
         first_ingested_at=_bound(snapshot.files, "minValues", "ingested_at"),
         last_ingested_at=_bound(snapshot.files, "maxValues", "ingested_at"),
-        positions={state.source_id: state.records for state in positions.by_path.values()},
-        lag=Lag(waiting_files, waiting_bytes),
-        gone=tuple(sorted(path for path in positions.by_path if path not in there)),
-        unreadable=tuple(
-            [f"{landing / problem.path} {problem.reason}" for problem in unreadable]
-            + [
-                f"{landing / path} {state.left.partition(': ')[2]}"
-                for path, state in positions.by_path.items()
-                if state.is_damaged
-            ]
-        ),
+        positions=source.positions,
+        lag=source.lag,
+        gone=source.gone,
+        unreadable=source.problems,
+        gaps=source.gaps,
+        notes=source.notes,
     )
+
+
+def _read(config: Config, stream: str) -> tuple[Snapshot, SourceStatus]:
+    source = config.stream(stream).source
+    table = config.table(stream)
+    if isinstance(source, FilesSource):
+        positions = Positions()
+        return read_snapshot(table, on_commit=positions.note), files_status(source, positions)
+    from event_archive.sources.kafka.status import TopicHistory, topic_status
+
+    history = TopicHistory(source.topic)
+    return read_snapshot(table, on_commit=history.note), topic_status(stream, source, history)
 
 
 def _bound(files: tuple[DataFile, ...], side: str, name: str) -> str | None:

@@ -20,13 +20,11 @@ from event_archive.archive.data_file import column, string_column
 from event_archive.archive.log import Commit, DataFile, entry_fault, log_versions, parse_entry, read_entry
 from event_archive.durable import sha256_of
 from event_archive.errors import ArchiveDamaged, EventArchiveError
-from event_archive.sources.files.positions import Claim, decode_claims
+from event_archive.sources.claims import Span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from event_archive.config import Config
 
@@ -175,26 +173,42 @@ def _check_positions(commits: list[Commit], findings: _Findings, *, gaps: bool) 
     """Each commit must go on where the ones before it ended; behind a damaged entry that can't be told."""
     if gaps:
         return
-    next_record: dict[str, int] = {}
+    next_offset: dict[tuple[str, int], int] = {}
     for commit in commits:
-        claims = _claims(commit, findings)
-        for claim in claims:
-            expected = next_record.get(claim.state.source_id, 0)
-            if claim.first_record != expected:
+        claimed = 0
+        for span in _spans(commit, findings):
+            key = (span.source_id, span.partition)
+            expected = next_offset.get(key, span.gap_from if span.begins_anywhere else 0)
+            if span.gap_from != expected:
                 findings.entry(
                     commit.version,
-                    f"goes on at offset {claim.first_record} of {claim.state.source_id}, but the commits before it end "
-                    f"at {expected}",
+                    f"goes on at offset {span.gap_from} of {span.name}, but the commits before it end at {expected}",
                 )
-            next_record[claim.state.source_id] = claim.state.records
-        claimed = sum(claim.state.records - claim.first_record for claim in claims)
+            if not _is_sound(span):
+                findings.entry(
+                    commit.version, f"claims stretches of {span.name} that overlap or lead outside"
+                )
+            next_offset[key] = span.next_offset
+            claimed += span.events
         if not claimed == commit.events == sum(file.num_records for file in commit.added):
             findings.entry(commit.version, f"claims {claimed} events by position, but counts {commit.events}")
 
 
-def _claims(commit: Commit, findings: _Findings) -> list[Claim]:
+def _is_sound(span: Span) -> bool:
+    """Whether the runs of a span lie one after the other between its ends."""
+    starts, ends = span.runs[:, 0], span.runs.sum(axis=1)
+    return bool(
+        span.gap_from <= span.first_offset <= span.next_offset
+        and (span.runs[:, 1] >= 0).all()
+        and (starts >= span.first_offset).all()
+        and (ends <= span.next_offset).all()
+        and (starts[1:] >= ends[:-1]).all()
+    )
+
+
+def _spans(commit: Commit, findings: _Findings) -> list[Span]:
     try:
-        return decode_claims(commit.claims)
+        return spans(commit.claims)
     except (KeyError, ValueError, TypeError) as error:
         findings.entry(commit.version, f"has positions that can't be read ({error})")
         return []
@@ -202,8 +216,8 @@ def _claims(commit: Commit, findings: _Findings) -> list[Claim]:
 
 def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
     findings = _Findings(table)
-    claims = _claims(commit, findings)
-    affected = _ranges(claims)
+    claimed = _spans(commit, findings)
+    affected = _ranges(claimed)
     try:
         path = layout.resolve_data_file(table, file.path)
     except ArchiveDamaged as error:
@@ -222,19 +236,21 @@ def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
     else:
         try:
             findings.damages += [
-                Damage(str(path), fault, affected) for fault in _row_faults(path, commit, file, claims)
+                Damage(str(path), fault, affected) for fault in _row_faults(path, commit, file, claimed)
             ]
         except (OSError, pa.ArrowException) as error:
             findings.add(path, f"is no readable Parquet file ({error})", affected)
     return findings.damages
 
 
-def _row_faults(path: Path, commit: Commit, file: DataFile, claims: list[Claim]) -> Iterator[str]:
+def _row_faults(path: Path, commit: Commit, file: DataFile, claimed: list[Span]) -> Iterator[str]:
     """What the rows of a file whose bytes are right say otherwise than its commit."""
-    counts = np.array([claim.state.records - claim.first_record for claim in claims], np.int64)
-    firsts = np.array([claim.first_record for claim in claims], np.int64)
+    runs = np.concatenate([span.runs for span in claimed]) if claimed else np.empty((0, 2), np.int64)
+    firsts, counts = runs[:, 0], runs[:, 1]
     ends = np.cumsum(counts)
-    source_ids = string_column([claim.state.source_id for claim in claims])
+    span_of_run = np.repeat(np.arange(len(claimed)), [len(span.runs) for span in claimed])
+    partitions = np.array([span.partition for span in claimed], np.int32)
+    source_ids = string_column([span.source_id for span in claimed])
     # Not by path alone: pyarrow would read the folder's name as a column.
     with path.open("rb") as opened:
         parquet = pq.ParquetFile(opened)
@@ -248,32 +264,28 @@ def _row_faults(path: Path, commit: Commit, file: DataFile, claims: list[Claim])
             rows = parquet.read_row_group(group, columns=_CHECKED_COLUMNS)
             places = np.arange(at, at + rows.num_rows)
             at += rows.num_rows
-            sources = np.searchsorted(ends, places, side="right")
-            offsets = places - (ends - counts)[sources] + firsts[sources]
-            faults = list(_group_faults(rows, commit, source_ids, sources, offsets))
+            run = np.searchsorted(ends, places, side="right")
+            spans_ = span_of_run[run]
+            expected = {
+                "source_partition": column(pa.int32(), partitions[spans_]),
+                "source_offset": column(pa.int64(), places - (ends - counts)[run] + firsts[run]),
+            }
+            sources = source_ids.take(column(pa.int64(), spans_))
+            faults = list(_group_faults(rows, commit, sources, expected))
             yield from faults
             if faults:
                 return
 
 
 def _group_faults(
-    rows: pa.Table,
-    commit: Commit,
-    source_ids: pa.StringArray,
-    sources: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
+    rows: pa.Table, commit: Commit, sources: pa.StringArray, expected: dict[str, pa.Array]
 ) -> Iterator[str]:
-    """The same for one row group; `sources` (indices of `source_ids`) and `offsets` are what its rows must hold."""
-    found = pc.index_in(rows["source_id"].cast(pa.string()), value_set=source_ids)
-    expected = {
-        "source_id": (found, pa.chunked_array([column(pa.int32(), sources.astype(np.int32))])),
-        "source_offset": (rows["source_offset"], pa.chunked_array([column(pa.int64(), offsets)])),
-    }
-    for name, (given, wanted) in expected.items():
-        if not given.equals(wanted):
+    """The same for one row group; `sources` and `expected` are what its rows must hold."""
+    given = rows.select(list(expected)).append_column("source_id", rows["source_id"].cast(pa.string()))
+    for name, wanted in {**expected, "source_id": sources}.items():
+        if not given[name].equals(pa.chunked_array([wanted])):
             yield f"holds other values of {name} than the positions that its commit claims"
     for name, value in (
-        ("source_partition", 0),
         ("commit_version", commit.version),
         ("ingested_at", commit.ingested_at_us),
         ("ingest_date", commit.ingested_at_us // 86_400_000_000),
@@ -285,12 +297,8 @@ def _group_faults(
             yield f"holds another {name} than its commit"
 
 
-def _ranges(claims: list[Claim]) -> str:
-    ranges = [
-        f"{claim.state.source_id} {claim.first_record} to {claim.state.records - 1}"
-        for claim in claims
-        if claim.state.records > claim.first_record
-    ]
+def _ranges(claimed: list[Span]) -> str:
+    ranges = [f"{span.name} {span.first_offset} to {span.next_offset - 1}" for span in claimed if span.events]
     more = f" and {len(ranges) - _RANGES_SHOWN} more" if len(ranges) > _RANGES_SHOWN else ""
     return "offsets of " + ", ".join(ranges[:_RANGES_SHOWN]) + more if ranges else ""
 

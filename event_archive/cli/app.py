@@ -29,7 +29,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 sources = typer.Typer(
-    help="Decide about files that are not any more what was archived of them.", no_args_is_help=True
+    help="Decide about files and topics that are not any more what was archived of them.",
+    no_args_is_help=True,
 )
 app.add_typer(sources, name="sources")
 
@@ -103,6 +104,21 @@ def ingest(
             "--settled", help="Take last lines that have no line end now, however young their file is."
         ),
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="Go on with what comes, until SIGTERM or Ctrl-C ends it with a last commit."
+        ),
+    ] = False,
+    max_latency: Annotated[
+        float,
+        typer.Option(
+            "--max-latency",
+            metavar="SECONDS",
+            min=1,
+            help="With --follow: commit after so long at the latest.",
+        ),
+    ] = 60.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,25 +127,24 @@ def ingest(
     Safe to repeat, to interrupt and to run twice at once: each event is archived exactly once. Exit code 1 if something
     could not be read; everything else is archived all the same.
     """
-    from event_archive.ingest import ingest_stream
+    from event_archive.cli.following import following, one_after_the_other
 
     loaded = load_config(config)
-    results = []
-    failures = []
+    chosen = _chosen(loaded, streams)
     with render.ingest_progress(quiet=as_json) as show:
-        for name in _chosen(loaded, streams):
-            try:
-                results.append(ingest_stream(loaded, name, settled=settled, on_progress=show))
-            except UsageError:
-                raise
-            except EventArchiveError as error:
-                failures.append(f"{name}: {error}")
+        if follow:
+            outcome = following(
+                loaded, chosen, max_latency_seconds=max_latency, settled=settled, on_progress=show
+            )
+        else:
+            outcome = one_after_the_other(loaded, chosen, settled=settled, on_progress=show)
+    results, failures = outcome.results, outcome.failures
     if as_json:
         render.print_json({"streams": results, "failures": failures})
     else:
         render.print_ingested(results)
     for result in results:
-        for text in [*result.warnings, *map(str, result.problems)]:
+        for text in [*(() if follow else result.warnings), *map(str, result.problems)]:
             render.complain(text)
     for text in failures:
         render.complain(text)
@@ -215,18 +230,28 @@ def replay(
 
 @sources.command("accept")
 def accept(
-    file: Annotated[Path, typer.Argument(help="A file in the landing folder of a stream.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|STREAM", help="A file in a landing folder, or a stream whose source is a topic."
+        ),
+    ],
     *,
+    partition: Annotated[
+        int | None,
+        typer.Option("--partition", metavar="N", help="The partition of the topic that has lost events."),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Accept a file as it is now.
+    """Accept a file, or a topic, as it is now.
 
     A file that has changed since it was archived is archived whole as a new generation, beside what the archive has of
-    the old one. A damaged or cut compressed file, of which the whole lines are archived, is no problem any more.
+    the old one; so is a topic that was made anew, or a partition that has fewer or other events than the archive. A
+    damaged or cut compressed file, of which the whole lines are archived, is no problem any more.
     """
-    from event_archive.accept import accept_file
+    from event_archive.accept import accept_source
 
-    result = accept_file(load_config(config), file)
+    result = accept_source(load_config(config), name, partition=partition)
     render.print_ingested([result])
     for text in [*result.warnings, *map(str, result.problems)]:
         render.complain(text)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from event_archive.ingest import IngestResult, Progress
     from event_archive.replay import ReplayedFile
+    from event_archive.sources.source_status import Lag
     from event_archive.status import StreamStatus
     from event_archive.verify import VerifyReport
 
@@ -100,7 +101,7 @@ def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
             f"{status.commits:,}",
             f"{len(status.positions):,}",
             (status.last_ingested_at or "-").replace("T", " ")[:16],
-            f"{status.lag.files:,} files" if status.lag.files else "-",
+            _waiting(status.lag),
         )
     _print_table(table)
     console = Console()
@@ -116,8 +117,18 @@ def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
             )
         for path in status.gone if gone else ():
             console.print(escape(f"gone: {status.stream}: {path!r}"), soft_wrap=True)
+        for gap in status.gaps:
+            complain(f"{status.stream}: {gap}")
+        for note in status.notes:
+            complain(f"{status.stream}: {note}")
         for problem in status.unreadable:
             complain(f"{status.stream}: {problem}")
+
+
+def _waiting(lag: Lag) -> str:
+    if lag.events is not None:
+        return f"{lag.events:,} events" if lag.events else "-"
+    return f"{lag.files:,} files" if lag.files else "-"
 
 
 def print_verified(reports: Sequence[VerifyReport]) -> None:
@@ -200,8 +211,16 @@ def ingest_progress(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             status.update(
-                f"{progress.stream}: {progress.events:,} events, {human_bytes(progress.bytes)} read of files of "
-                f"{human_bytes(progress.total_bytes)}, {progress.commits} commits"
+                f"{progress.stream}: {progress.events:,} events{_of_events(progress)}, {human_bytes(progress.bytes)} read"
+                f"{_of_bytes(progress)}, {progress.commits} commits"
             )
 
         yield show
+
+
+def _of_events(progress: Progress) -> str:
+    return "" if progress.total_events is None else f" of about {progress.total_events:,}"
+
+
+def _of_bytes(progress: Progress) -> str:
+    return "" if progress.total_bytes is None else f" of files of {human_bytes(progress.total_bytes)}"

@@ -152,7 +152,7 @@ def test_copies_that_take_several_commits_are_warned_of_too(project: Project) ->
 
 def test_blank_lines_make_commits_too(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are no records, but where they lie has to be remembered, and memory is bounded."""
-    monkeypatch.setattr("event_archive.ingest._BLANK_LINES_A_COMMIT", 10_000)
+    monkeypatch.setattr("event_archive.sources.files.ingest._BLANK_LINES_A_COMMIT", 10_000)
     project.configure(stream="commit_bytes: 8192")
     project.write("a.jsonl", b"one\n" + b"\n" * 200_000 + b"two\n")
     project.ingest()

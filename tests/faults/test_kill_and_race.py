@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_archive import durable
-from event_archive import ingest as ingest_module
+from event_archive import appending, durable
 from event_archive.archive import commit as commit_module
 from event_archive.archive.log import log_versions
 from event_archive.archive.snapshot import read_snapshot
@@ -132,7 +131,7 @@ def test_a_writer_that_was_paused_before_its_commit_can_not_commit_what_another_
             assert go_on.wait(60)
         return original(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingest_module, "commit", commit_late)
+    monkeypatch.setattr(appending, "commit", commit_late)
     zombie = threading.Thread(target=lambda: results.append(project.ingest()), name="zombie")
     zombie.start()
     assert paused.wait(60)

@@ -35,7 +35,7 @@ from event_archive.sources.files.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
     from event_archive.sources.files.landing import LandingFile
 
@@ -98,7 +98,7 @@ def damage_reason(state: FileState) -> str:
     )
 
 
-def read_blocks(work: Iterable[Work], settings: ReadSettings) -> Iterator[Block]:
+def read_blocks(work: Iterable[Work], settings: ReadSettings) -> Generator[Block, None, None]:
     """Reads the files one after the other into blocks."""
     pieces: list[Piece] = []
     problems: list[FileProblem] = []

@@ -110,9 +110,14 @@ class Positions:
         self.generations[path] = generation
 
 
+def is_of_files(claims: dict[str, list[Any]]) -> bool:
+    """Whether the claims of a commit are about files."""
+    return "position_bytes" in claims
+
+
 def states(claims: dict[str, list[Any]]) -> Iterable[FileState]:
     """States that a commit's claims hold, in the order of its rows."""
-    if not claims:
+    if not is_of_files(claims):
         return ()
     return map(FileState, *(claims[column] for column in COLUMNS))
 
@@ -138,8 +143,8 @@ def encode_claims(claims: Iterable[Claim]) -> dict[str, list[Any]]:
 
 
 def decode_claims(claims: dict[str, list[Any]]) -> list[Claim]:
-    """The inverse of `encode_claims`."""
-    if not claims:
+    """The inverse of `encode_claims`; claims about other kinds of sources give none."""
+    if not is_of_files(claims):
         return []
     return [
         Claim(first, state, _decode_blank_lines(blank))

@@ -1,0 +1,77 @@
+"""What a commit claims of its sources, whatever their kind: stretches of offsets, which its rows must match one by one.
+
+What doesn't live here: what each kind of source records beyond that (`files.positions`, `kafka.positions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from event_archive.sources.files import positions as files
+from event_archive.sources.kafka import positions as kafka
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of offsets of one partition of a source, as one commit claims it."""
+
+    source_id: str
+    partition: int
+    begins_anywhere: bool
+    """Whether the first span of the partition may begin at another offset than 0."""
+    gap_from: int
+    """Where the commits before it end; equal to `first_offset` unless events were gone when they were to be read."""
+    first_offset: int
+    next_offset: int
+    """Everything before it is archived or a known hole."""
+    runs: npt.NDArray[np.int64]
+    """Shape (runs, 2): first offset and number of events of each stretch without a hole."""
+
+    @property
+    def events(self) -> int:
+        """Number of events in it."""
+        return int(self.runs[:, 1].sum())
+
+    @property
+    def name(self) -> str:
+        """The partition as a person would say it."""
+        return f"{self.source_id} partition {self.partition}" if self.begins_anywhere else self.source_id
+
+
+def spans(claims: dict[str, list[Any]]) -> list[Span]:
+    """The spans of a commit, in the order of its rows.
+
+    Raises:
+        KeyError, ValueError, TypeError: the claims aren't as they were written.
+    """
+    if kafka.is_of_kafka(claims):
+        return [
+            Span(
+                claim.source_id,
+                claim.partition,
+                begins_anywhere=True,
+                gap_from=claim.first_offset if claim.gap_from is None else claim.gap_from,
+                first_offset=claim.first_offset,
+                next_offset=claim.next_offset,
+                runs=claim.runs,
+            )
+            for claim in kafka.decode_claims(claims)
+        ]
+    return [
+        Span(
+            claim.state.source_id,
+            0,
+            begins_anywhere=False,
+            gap_from=claim.first_record,
+            first_offset=claim.first_record,
+            next_offset=claim.state.records,
+            runs=np.array([[claim.first_record, claim.state.records - claim.first_record]], np.int64),
+        )
+        for claim in files.decode_claims(claims)
+    ]

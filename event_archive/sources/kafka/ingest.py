@@ -1,0 +1,180 @@
+"""Ingest of a topic: what its partitions hold beyond the archive's positions, committed all together.
+
+Everything between two commits comes from one topic: before each commit the brokers are asked for the topic's id once more,
+since ids are never given twice. What doesn't live here: how records are read (`reading`) and where reading begins (`plan`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from event_archive.appending import Appender, Follow, Progress
+from event_archive.errors import SourceUnavailable
+from event_archive.read_ahead import read_ahead
+from event_archive.sources.kafka.batches import BatchBuilder
+from event_archive.sources.kafka.plan import Plan, make_plan
+from event_archive.sources.kafka.positions import Positions, encode_claims
+from event_archive.sources.kafka.reading import Block, Reader
+from event_archive.sources.kafka.topic import Identity, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from event_archive.source_config import KafkaSource
+
+APPLICATION = "event-archive:kafka:0"
+_AHEAD_BYTES = 2**26
+_SHORTEST_SECONDS = 1.0
+_LOOK_SECONDS = 5.0
+
+
+def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None) -> None:
+    """Archives what the topic has now, or with `follow` all that comes until that is stopped.
+
+    Raises:
+        CommitConflict: another writer was faster; call again.
+        SourceProblem: the topic isn't the archived one, or can't be read by this user.
+        SourceUnavailable: the brokers don't answer.
+    """
+    topic = Topic(source)
+    quiet_passes = 0
+    while True:
+        positions = Positions(source.topic)
+        appender.open(positions.note)
+        state = topic.state()
+        plan = make_plan(appender.stream, topic, positions, state)
+        for partition in sorted(set(state.identity.partitions) - set(state.bounds)):
+            appender.note_problem(_place(source, partition), "has no leader at the moment, and was not read")
+        for halted in plan.halted:
+            appender.note_problem(_place(source, halted.partition), halted.reason)
+        commits = appender.commits
+        is_over = _Pass(appender, topic, state.identity, plan, follow).run()
+        if is_over:
+            return
+        # The broker hasn't any more what it was asked for; if that goes on without a step ahead, slow down.
+        quiet_passes = 0 if appender.commits > commits else quiet_passes + 1
+        time.sleep(min(quiet_passes, 10) * 0.2)
+
+
+def _place(source: KafkaSource, partition: int) -> str:
+    return f"topic {source.topic} partition {partition}"
+
+
+class _Pass:
+    """One consumer's work, from the plan that it begins with to its end."""
+
+    def __init__(
+        self, appender: Appender, topic: Topic, identity: Identity, plan: Plan, follow: Follow | None
+    ) -> None:
+        self._appender = appender
+        self._topic = topic
+        self._identity = identity
+        self._follow = follow
+        self._plan = plan
+        self._builder = BatchBuilder(plan.starts, identity.topic_id)
+        self._targets = {p: start.target for p, start in plan.starts.items()}
+        self._oldest_pending: float | None = None
+        self._committed_at = float("-inf")
+        self._looked_at = time.monotonic()
+        self._progress = Progress(
+            appender.stream,
+            total_events=sum(max(s.target - s.position, 0) for s in plan.starts.values()),
+        )
+
+    def run(self) -> bool:
+        """Reads and commits; False if it must be planned anew, since the topic isn't any more what it was."""
+        appender, builder = self._appender, self._builder
+        is_over = True
+        stop = self._follow.stop if self._follow else None
+        if self._plan.starts:
+            reader = Reader(appender.stream, self._topic.source, self._plan.starts)
+            with read_ahead(
+                reader.blocks(self._is_done, stop), limit=_AHEAD_BYTES, size=lambda block: block.size_bytes
+            ) as blocks:
+                try:
+                    is_over = self._commit_all(blocks)
+                except SourceUnavailable:
+                    if builder.has_something:
+                        self._commit()
+                    raise
+                except BaseException:
+                    appender.abandon()
+                    raise
+        elif self._follow:
+            self._follow.stop.wait(_LOOK_SECONDS)
+            is_over = self._follow.stop.is_set()
+        if builder.has_something:
+            is_over &= self._commit()
+        return is_over
+
+    def _is_done(self) -> bool:
+        """Whether everything is read that was there at the start; called by the reading thread."""
+        return self._follow is None and not self._targets
+
+    def _commit_all(self, blocks: Iterator[Block]) -> bool:
+        for block in blocks:
+            self._take(block)
+            if self._is_due() and not self._commit():
+                return False
+            if block.is_last:
+                return False
+            if self._follow and time.monotonic() - self._looked_at > _LOOK_SECONDS and self._has_changed():
+                return False
+        return True
+
+    def _take(self, block: Block) -> None:
+        for halted in block.halted:
+            self._appender.note_problem(_place(self._topic.source, halted.partition), halted.reason)
+            self._targets.pop(halted.partition, None)
+        self._builder.add(block)
+        for partition in {*block.newest, *block.ends} & self._targets.keys():
+            if self._builder.positions[partition] >= self._targets[partition]:
+                del self._targets[partition]
+        if self._oldest_pending is None and self._builder.has_something:
+            self._oldest_pending = time.monotonic()
+        progress = self._progress
+        progress.events = self._appender.events + self._builder.pending_rows
+        progress.bytes += block.size_bytes
+        self._appender.show(progress)
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        if self._builder.pending_bytes >= self._appender.settings.commit_bytes:
+            return self._follow is None or now - self._committed_at >= _SHORTEST_SECONDS
+        if self._follow is None or self._oldest_pending is None:
+            return False
+        latency = max(self._follow.max_latency_seconds, _SHORTEST_SECONDS)
+        return now - self._oldest_pending >= latency and now - self._committed_at >= _SHORTEST_SECONDS
+
+    def _commit(self) -> bool:
+        """Commits what was collected; False if the topic isn't any more the one that the plan was made for."""
+        if not self._is_same_topic():
+            return False
+        claims = self._builder.take_claims()
+        for rows, value_bytes in self._builder.take_row_groups():
+            self._appender.write_rows(rows, value_bytes)
+        self._appender.commit(encode_claims(claims), application=APPLICATION)
+        self._builder.committed()
+        self._oldest_pending = None
+        self._committed_at = time.monotonic()
+        self._progress.commits = self._appender.commits
+        self._appender.show(self._progress)
+        group = self._topic.source.group or f"event-archive-{self._appender.stream}"
+        failure = self._topic.write_group_offsets(group, {c.partition: c.next_offset for c in claims})
+        if failure:
+            self._appender.warn(
+                f"{self._appender.stream}: the positions could not be written to the consumer group {group} ({failure}); "
+                "nothing depends on them but lag monitors."
+            )
+        return True
+
+    def _is_same_topic(self) -> bool:
+        self._looked_at = time.monotonic()
+        now = self._topic.identity()
+        return (now.cluster_id, now.topic_id) == (self._identity.cluster_id, self._identity.topic_id)
+
+    def _has_changed(self) -> bool:
+        """Whether the topic has other partitions, or is another one."""
+        self._looked_at = time.monotonic()
+        return self._topic.identity() != self._identity
