@@ -5,12 +5,13 @@ Nothing is read at import. What doesn't live here: paths inside an archive (`lay
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from event_archive import layout
 from event_archive.errors import ConfigurationError
@@ -41,6 +42,34 @@ class StreamConfig(Section):
         le=2**30,
         description="A commit is made when so many bytes of values are read",
     )
+    lag_below: int | None = Field(
+        default=None,
+        ge=1,
+        description="For topics: the check of that name fails when so many events, or more, wait to be archived",
+    )
+    ingest_when_lag_above: int | None = Field(
+        default=None,
+        ge=0,
+        description="For topics: Dagster's sensor starts an ingest when more events than that wait",
+    )
+    gaps_known_until: dt.datetime | None = Field(
+        default=None,
+        description="For topics: gaps found until then have been dealt with, and the check no_gaps is about later ones",
+    )
+
+    @field_validator("lag_below", "ingest_when_lag_above", "gaps_known_until")
+    @classmethod
+    def _is_for_topics(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and isinstance(info.data.get("source"), FilesSource):
+            raise ValueError("this key is for streams whose source is a topic")
+        return value
+
+    @field_validator("gaps_known_until")
+    @classmethod
+    def _time_has_a_zone(cls, value: dt.datetime | None) -> dt.datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("write the time with its zone, for example 2026-01-31T00:00:00Z")
+        return value
 
 
 class Config(Section):

@@ -7,6 +7,7 @@ What doesn't live here: what commands do (the library) and how results look (`re
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import sys
 from enum import StrEnum
@@ -173,6 +174,46 @@ def status(
         render.print_status(statuses, gone=gone)
     if any(status.unreadable for status in statuses):
         raise typer.Exit(1)
+
+
+@app.command()
+def coverage(
+    stream: Annotated[str, typer.Argument(help="A stream of the configuration.")],
+    *,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="TIME",
+            help="Say whether everything up to this time (ISO 8601, with its zone) is archived; exit code 1 if not.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show, per partition of the source, which offsets are archived, which are known holes, and which are gone."""
+    from event_archive.coverage import complete_until, stream_coverage
+
+    loaded = load_config(config)
+    time = None if until is None else _time(until)
+    covered = stream_coverage(loaded, stream)
+    answer = None if time is None else complete_until(loaded, covered, time)
+    if as_json:
+        render.print_json({"coverage": covered, "completeness": answer})
+    else:
+        render.print_coverage(covered, answer)
+    if answer is not None and not answer.is_complete:
+        raise typer.Exit(1)
+
+
+def _time(text: str) -> dt.datetime:
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise UsageError(f"{text!r}: write a time with its zone, for example 2026-01-31T12:00:00Z.")
+    return time
 
 
 @app.command()

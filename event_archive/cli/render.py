@@ -20,6 +20,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from event_archive.coverage import Completeness, Coverage
     from event_archive.ingest import IngestResult, Progress
     from event_archive.replay import ReplayedFile
     from event_archive.sources.source_status import Lag
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND = 1000
 _LISTED = 20
+_FEW = 3
 _WIDEST = 1000
 
 
@@ -129,6 +131,31 @@ def _waiting(lag: Lag) -> str:
     if lag.events is not None:
         return f"{lag.events:,} events" if lag.events else "-"
     return f"{lag.files:,} files" if lag.files else "-"
+
+
+def print_coverage(coverage: Coverage, answer: Completeness | None) -> None:
+    """What is archived of each partition of a stream's source."""
+    table = _table("source", "events", "archived offsets", "known holes", "gaps", left=("source", "gaps"))
+    for partition in coverage.partitions[:_LISTED]:
+        shown = [f"{interval.first:,} … {interval.next - 1:,}" for interval in partition.intervals[:_FEW]]
+        if len(partition.intervals) > _FEW:
+            shown.append(f"{len(partition.intervals) - _FEW} more")
+        holes = f"{partition.hole_offsets:,} in {len(partition.holes):,}" if partition.holes else "-"
+        gaps = ", ".join(f"{gap.from_offset:,} … {gap.to_offset - 1:,}" for gap in partition.gaps[:_FEW])
+        name = f"{partition.source_id}/{partition.partition}"
+        table.add_row(
+            escape(ascii(name)[1:-1]),
+            f"{partition.events:,}",
+            "; ".join(shown),
+            holes,
+            f"[red]{gaps}[/]" if gaps else "-",
+        )
+    _print_table(table)
+    console = Console()
+    if len(coverage.partitions) > _LISTED:
+        console.print(f"{len(coverage.partitions) - _LISTED:,} more partitions; --json lists them all.")
+    if answer is not None:
+        console.print(escape(str(answer)), soft_wrap=True)
 
 
 def print_verified(reports: Sequence[VerifyReport]) -> None:

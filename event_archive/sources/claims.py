@@ -5,6 +5,7 @@ What doesn't live here: what each kind of source records beyond that (`files.pos
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,14 @@ import numpy as np
 
 from event_archive.sources.files import positions as files
 from event_archive.sources.kafka import positions as kafka
+from event_archive.sources.source_status import Gap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from event_archive.archive.log import Commit
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Span:
     first_offset: int
     next_offset: int
     """Everything before it is archived or a known hole."""
+    gap_reason: str
     runs: npt.NDArray[np.int64]
     """Shape (runs, 2): first offset and number of events of each stretch without a hole."""
 
@@ -42,6 +49,16 @@ class Span:
     def name(self) -> str:
         """The partition as a person would say it."""
         return f"{self.source_id} partition {self.partition}" if self.begins_anywhere else self.source_id
+
+
+def gaps_of(commit: Commit) -> list[Gap]:
+    """What a commit says of events that were gone before they could be read."""
+    found_at = (_EPOCH + dt.timedelta(microseconds=commit.ingested_at_us)).isoformat(timespec="seconds")
+    return [
+        Gap(span.source_id, span.partition, span.gap_from, span.first_offset, found_at, span.gap_reason)
+        for span in spans(commit.claims)
+        if span.gap_from < span.first_offset
+    ]
 
 
 def spans(claims: dict[str, list[Any]]) -> list[Span]:
@@ -59,6 +76,7 @@ def spans(claims: dict[str, list[Any]]) -> list[Span]:
                 gap_from=claim.first_offset if claim.gap_from is None else claim.gap_from,
                 first_offset=claim.first_offset,
                 next_offset=claim.next_offset,
+                gap_reason=claim.gap_reason,
                 runs=claim.runs,
             )
             for claim in kafka.decode_claims(claims)
@@ -71,6 +89,7 @@ def spans(claims: dict[str, list[Any]]) -> list[Span]:
             gap_from=claim.first_record,
             first_offset=claim.first_record,
             next_offset=claim.state.records,
+            gap_reason="",
             runs=np.array([[claim.first_record, claim.state.records - claim.first_record]], np.int64),
         )
         for claim in files.decode_claims(claims)

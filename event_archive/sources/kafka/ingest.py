@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from event_archive.source_config import KafkaSource
+    from event_archive.sources.kafka.positions import PartitionClaim
 
 APPLICATION = "event-archive:kafka:0"
 _AHEAD_BYTES = 2**26
@@ -38,6 +39,7 @@ def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None
         SourceUnavailable: the brokers don't answer.
     """
     topic = Topic(source)
+    topic.identity()  # no table is made for a topic that can't be read
     quiet_passes = 0
     while True:
         positions = Positions(source.topic)
@@ -160,6 +162,17 @@ class _Pass:
         self._committed_at = time.monotonic()
         self._progress.commits = self._appender.commits
         self._appender.show(self._progress)
+        for claim in claims:
+            if claim.gap_from is not None:
+                self._appender.warn(
+                    f"{self._appender.stream}: {_place(self._topic.source, claim.partition)}: offsets {claim.gap_from} to "
+                    f"{claim.first_offset - 1} are a gap: {claim.gap_reason}."
+                )
+        self._tell_group(claims)
+        return True
+
+    def _tell_group(self, claims: list[PartitionClaim]) -> None:
+        """Writes the positions where lag monitors look for them."""
         group = self._topic.source.group or f"event-archive-{self._appender.stream}"
         failure = self._topic.write_group_offsets(group, {c.partition: c.next_offset for c in claims})
         if failure:
@@ -167,7 +180,6 @@ class _Pass:
                 f"{self._appender.stream}: the positions could not be written to the consumer group {group} ({failure}); "
                 "nothing depends on them but lag monitors."
             )
-        return True
 
     def _is_same_topic(self) -> bool:
         self._looked_at = time.monotonic()

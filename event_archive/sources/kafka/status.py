@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 from event_archive.errors import SourceProblem, SourceUnavailable
+from event_archive.sources.claims import gaps_of
 from event_archive.sources.kafka.plan import less_reason, refuse_another_topic
-from event_archive.sources.kafka.positions import Positions, decode_claims
+from event_archive.sources.kafka.positions import Positions
 from event_archive.sources.kafka.topic import Topic
 from event_archive.sources.source_status import Gap, Lag, SourceStatus
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from event_archive.sources.kafka.topic import TopicState
 
 STATUS_SECONDS = 5.0
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class TopicHistory:
@@ -31,16 +30,6 @@ class TopicHistory:
         """Takes in the next commit."""
         self.positions.note(commit)
         self.gaps += gaps_of(commit)
-
-
-def gaps_of(commit: Commit) -> list[Gap]:
-    """The gaps that a commit records."""
-    found_at = (_EPOCH + dt.timedelta(microseconds=commit.ingested_at_us)).isoformat(timespec="seconds")
-    return [
-        Gap(c.source_id, c.partition, c.gap_from, c.first_offset, found_at, c.gap_reason)
-        for c in decode_claims(commit.claims)
-        if c.gap_from is not None
-    ]
 
 
 def topic_status(
