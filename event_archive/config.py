@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from event_archive import layout
 from event_archive.errors import ConfigurationError
@@ -29,6 +29,20 @@ def _check_stream_name(name: str) -> str:
 
 
 StreamName = Annotated[str, AfterValidator(_check_stream_name)]
+
+
+def _parse_time(value: Any) -> Any:
+    """A number would be taken for seconds since 1970, and a time without a zone means another one in each place."""
+    try:
+        time = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError("write a time with its zone, for example 2026-01-31T00:00:00Z")
+    return time
+
+
+ZonedTime = Annotated[dt.datetime, BeforeValidator(_parse_time)]
 
 
 class StreamConfig(Section):
@@ -52,7 +66,7 @@ class StreamConfig(Section):
         ge=0,
         description="For topics: Dagster's sensor starts an ingest when more events than that wait",
     )
-    gaps_known_until: dt.datetime | None = Field(
+    gaps_known_until: ZonedTime | None = Field(
         default=None,
         description="For topics: gaps found until then have been dealt with, and the check no_gaps is about later ones",
     )
@@ -62,13 +76,6 @@ class StreamConfig(Section):
     def _is_for_topics(cls, value: Any, info: ValidationInfo) -> Any:
         if value is not None and isinstance(info.data.get("source"), FilesSource):
             raise ValueError("this key is for streams whose source is a topic")
-        return value
-
-    @field_validator("gaps_known_until")
-    @classmethod
-    def _time_has_a_zone(cls, value: dt.datetime | None) -> dt.datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("write the time with its zone, for example 2026-01-31T00:00:00Z")
         return value
 
 
@@ -151,8 +158,9 @@ def parse_config(text: str, path: Path) -> Config:
     archive, warehouse = (_resolved(path, key, getattr(config, key)) for key in ("archive", "warehouse"))
     streams = {}
     for name, stream in config.streams.items():
-        streams[name] = stream
-        if not isinstance(stream.source, FilesSource):
+        if isinstance(stream.source, KafkaSource):
+            source = stream.source.with_files_relative_to(path.parent)
+            streams[name] = stream.model_copy(update={"source": source})
             continue
         key = f"streams.{name}.source.path"
         landing = _resolved(path, key, stream.source.path)

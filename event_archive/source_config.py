@@ -60,7 +60,10 @@ class KafkaSource(Section):
     """A topic of a Kafka cluster."""
 
     type: Literal["kafka"]
-    brokers: str = Field(min_length=1, description="Addresses to begin with: host:port, separated by commas")
+    brokers: str = Field(
+        min_length=1,
+        description="Addresses to begin with: host:port, separated by commas; ${NAME} is the environment's",
+    )
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="The topic")
     isolation: Literal["read_committed", "read_uncommitted"] = Field(
         default="read_committed", description="Whether events of aborted and open transactions are archived"
@@ -83,6 +86,18 @@ class KafkaSource(Section):
     timeout_seconds: float = Field(
         default=60, gt=0, description="An ingest that hears nothing from the brokers for so long gives up"
     )
+
+    def with_files_relative_to(self, folder: Path) -> KafkaSource:
+        """The same, with the files that properties name as absolute paths."""
+        properties = {
+            name: SecretFile(file=folder / value.file.expanduser())
+            if isinstance(value, SecretFile)
+            else str(folder / value)
+            if name.endswith(".location") and isinstance(value, str) and not value.startswith(("$", "~", "/"))
+            else value
+            for name, value in self.properties.items()
+        }
+        return self.model_copy(update={"properties": properties})
 
     @field_validator("start_at", mode="before")
     @classmethod

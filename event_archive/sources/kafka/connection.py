@@ -59,13 +59,13 @@ def client_properties(source: KafkaSource, errors: Errors, **more: Any) -> dict[
     Raises:
         ConfigurationError: an environment variable or a file that a value names isn't there.
     """
-    given = {name: _value(name, value) for name, value in source.properties.items()}
+    given = {name: _value(f"properties.{name}", value) for name, value in source.properties.items()}
     return {
         "client.id": "event-archive",
         "log_level": 0,  # what goes wrong comes as errors; librdkafka would write on stderr
         "socket.timeout.ms": max(1000, int(min(source.timeout_seconds, 60) * 1000)),
         **given,
-        "bootstrap.servers": source.brokers,
+        "bootstrap.servers": _value("brokers", source.brokers),
         "error_cb": errors.note,
         **{name.replace("_", "."): value for name, value in more.items()},
     }
@@ -74,10 +74,10 @@ def client_properties(source: KafkaSource, errors: Errors, **more: Any) -> dict[
 def _value(name: str, value: Any) -> Any:
     if isinstance(value, SecretFile):
         try:
-            return value.file.expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+            return value.file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not text"
-            raise ConfigurationError(f"properties.{name}: {value.file} can't be read ({reason}).") from error
+            raise ConfigurationError(f"{name}: {value.file} can't be read ({reason}).") from error
     if not isinstance(value, str):
         return value
 
@@ -85,7 +85,7 @@ def _value(name: str, value: Any) -> Any:
         found = os.environ.get(match.group(1))
         if found is None:
             raise ConfigurationError(
-                f"properties.{name}: the environment variable {match.group(1)} is not set; set it, or write the value into "
+                f"{name}: the environment variable {match.group(1)} is not set; set it, or write the value into "
                 "a file and name that: {file: PATH}."
             )
         return found

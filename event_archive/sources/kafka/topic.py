@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _RETRY_SECONDS = 0.3
 _GROUP_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
+_HEARD_AT_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,12 @@ class Topic:
                 return found
             raise
 
+    def _hear(self) -> None:
+        """Lets the client tell of broken connections: they say why there was no answer."""
+        for _ in range(_HEARD_AT_MOST):
+            if not self._admin.poll(0):
+                return
+
     def _repeat(self, ask: Callable[[float], T]) -> T:
         """Asks until there is an answer: a broker that has just been restarted gives none for a while."""
         until = time.monotonic() + self._timeout_seconds
@@ -164,7 +172,11 @@ class Topic:
             left = until - time.monotonic()
             try:
                 with kafka_errors(self.source, self.errors):
-                    return ask(max(left, 0.1))
+                    try:
+                        return ask(min(max(left, 0.1), _ANSWER_SECONDS))
+                    except KafkaException:
+                        self._hear()
+                        raise
             except SourceUnavailable:
                 if left <= _RETRY_SECONDS:
                     raise

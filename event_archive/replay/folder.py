@@ -1,6 +1,6 @@
-"""Replay: the archived events back into files, byte for byte, and a check of each file's hash.
+"""The files of a stream of files again, byte for byte, and a check of each file's hash.
 
-What doesn't live here: choosing what to replay for a table; models read the archive, not replayed files.
+What doesn't live here: events as JSON lines of our own making (`lines`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
-from event_archive import layout
-from event_archive.archive.log import REMEDY, iter_commits
+from event_archive.archive.log import iter_commits
 from event_archive.durable import sha256_of, storage_errors, sync
 from event_archive.errors import ArchiveDamaged, UsageError
+from event_archive.replay.events import whole_file
 from event_archive.sources.files.lines import join
 from event_archive.sources.files.positions import FileState, decode_claims, decode_source_id
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from event_archive.archive.log import Commit, DataFile
+    from event_archive.archive.log import Commit
     from event_archive.config import Config
 
 
@@ -86,22 +86,6 @@ def replay_to_folder(
             return writer.finish()
         finally:
             writer.remove_partials()
-
-
-def whole_file(table: Path, file: DataFile) -> Path:
-    """Path of a data file that is proved to be the one that was committed; nothing unproved is parsed.
-
-    Raises:
-        ArchiveDamaged: it isn't.
-    """
-    path = layout.resolve_data_file(table, file.path)
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise ArchiveDamaged(f"{path}: can't be read ({error.strerror}). {REMEDY}") from error
-    if digest != file.sha256:
-        raise ArchiveDamaged(f"{path}: does not match its SHA-256. {REMEDY}")
-    return path
 
 
 class _FolderWriter:
