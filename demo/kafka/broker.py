@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 from demo.kafka import installation
 from demo.kafka.configuration import HOST, cluster_properties, listener_properties, reserved_port
+from demo.kafka.jars import KafkaUnavailable
 from demo.kafka.node import POLL_SECONDS, KafkaDidNotStart, Node, new_kafka_id
 from demo.kafka.security import Security, make_certificates
 
@@ -243,6 +244,17 @@ def main() -> None:
         "--while-locked", type=Path, help="end as well when no process holds a lock of this file"
     )
     arguments = parser.parse_args()
+    try:
+        _run(arguments)
+    except (
+        KafkaUnavailable,
+        KafkaDidNotStart,
+        OSError,
+    ) as reason:  # OSError: the port is taken, the disk is full
+        sys.exit(str(reason))
+
+
+def _run(arguments: argparse.Namespace) -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
@@ -250,11 +262,10 @@ def main() -> None:
         lock = held.enter_context(arguments.while_locked.open("a")) if arguments.while_locked else None
         kafka = held.enter_context(start_kafka(arguments.folder, nodes=arguments.nodes, port=arguments.port))
         print(kafka.bootstrap, flush=True)
-        while not ended.wait(0.1):
-            if not all(node.is_running for node in kafka.nodes):
-                sys.exit("\n".join(node.log_tail() for node in kafka.nodes if not node.is_running))
-            if lock and nobody_holds(lock):
-                break
+        while not ended.wait(0.1) and not (lock and nobody_holds(lock)):
+            for node in kafka.nodes:
+                if not node.is_running:
+                    raise KafkaDidNotStart(f"node {node.id} ended; {node.log_tail()}")
 
 
 if __name__ == "__main__":

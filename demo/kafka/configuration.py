@@ -88,7 +88,10 @@ def reserved_port(port: int | None = None) -> Iterator[int]:
     for any free port, nor to an outgoing connection. Elsewhere the port is only known to have been free.
     """
     with socket.socket() as holder:
-        holder.bind((HOST, port or 0))
+        try:
+            holder.bind((HOST, port or 0))
+        except OSError as error:
+            raise OSError(error.errno, f"port {port or 'any'} of {HOST}: {error.strerror}") from None
         chosen = holder.getsockname()[1]
         if sys.platform == "linux":
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

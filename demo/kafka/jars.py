@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -177,9 +178,8 @@ def _fetch(folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise KafkaUnavailable(f"Maven did not fetch Kafka within {MAVEN_TIMEOUT_SECONDS} s") from None
     if run.returncode:
-        raise KafkaUnavailable(
-            f"Maven could not fetch Kafka {kafka_version()}:\n{run.stdout[-3000:].strip()}"
-        )
+        said = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout).strip()  # Maven colours even what nobody sees
+        raise KafkaUnavailable(f"Maven could not fetch Kafka {kafka_version()}:\n{said[-3000:]}")
 
 
 def main() -> None:
@@ -188,14 +188,18 @@ def main() -> None:
         prog="python -m demo.kafka.jars", description="Fetch the pinned jars of Kafka."
     )
     parser.add_argument("--pin", action="store_true", help="write the checksums of what the pom asks for")
-    if parser.parse_args().pin:
-        with tempfile.TemporaryDirectory() as fetched:
-            _fetch(Path(fetched))
-            lines = [f"{digest}  {name}\n" for name, digest in _checksums(Path(fetched)).items()]
-        CHECKSUMS_FILE.write_text("".join(lines))
-        print(f"{CHECKSUMS_FILE}: {len(lines)} jars")
-    else:
-        print(jars_folder())
+    pin = parser.parse_args().pin
+    try:
+        if pin:
+            with tempfile.TemporaryDirectory() as fetched:
+                _fetch(Path(fetched))
+                lines = [f"{digest}  {name}\n" for name, digest in _checksums(Path(fetched)).items()]
+            CHECKSUMS_FILE.write_text("".join(lines))
+            print(f"{CHECKSUMS_FILE}: {len(lines)} jars")
+        else:
+            print(jars_folder())
+    except KafkaUnavailable as reason:
+        sys.exit(str(reason))
 
 
 if __name__ == "__main__":

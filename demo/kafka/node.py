@@ -141,7 +141,7 @@ class Node:
 
     def freeze(self) -> None:
         """Stops all its threads where they are (SIGSTOP): it holds its ports and answers nothing."""
-        self._running_process().send(signal.SIGSTOP)
+        self._running_process().freeze()
         self.is_frozen = True
 
     def thaw(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -50,6 +51,12 @@ class OwnedProcess:
     def is_running(self) -> bool:
         """Whether the command has not ended; frozen counts as running."""
         return self._process.poll() is None
+
+    def freeze(self) -> None:
+        """Stops the command with all its threads (SIGSTOP), and returns when it has stopped."""
+        self._process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal; nothing happens if the command has ended."""

@@ -88,11 +88,16 @@ def _start_detached(folder: Path, lock_file: str, address_file: Path) -> None:
     home = folder / uuid.uuid4().hex[:8]  # one that was given up may be writing still
     home.mkdir()
     errors = home / "errors"
-    errors.touch()
     address_file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "demo.kafka.broker", "--folder", str(home), "--while-locked", lock_file]
     subprocess.run(
-        ["/bin/sh", "-c", '"$@" >"$OUT" 2>"$ERR" </dev/null && rm -r "$FOLDER" &', "sh", *command],
+        [
+            "/bin/sh",
+            "-c",
+            '"$@" >"$OUT" 2>"$ERR" </dev/null && rm -r "$FOLDER" || touch "$FOLDER/failed" &',
+            "sh",
+            *command,
+        ],
         cwd=ROOT,
         env={**os.environ, "OUT": str(address_file), "ERR": str(errors), "FOLDER": str(home)},
         start_new_session=True,  # Ctrl-C is for the tests; the broker ends after them
@@ -100,8 +105,10 @@ def _start_detached(folder: Path, lock_file: str, address_file: Path) -> None:
     )
     deadline = time.monotonic() + START_SECONDS
     while not _answers(address_file):
-        if time.monotonic() > deadline or errors.stat().st_size:
-            pytest.fail(f"the shared broker didn't start: {errors.read_text()}")
+        if time.monotonic() > deadline or (home / "failed").exists():
+            pytest.fail(
+                f"the shared broker didn't start: {errors.read_text() if errors.exists() else command}"
+            )
         time.sleep(0.02)
 
 

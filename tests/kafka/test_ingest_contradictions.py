@@ -286,6 +286,40 @@ def test_a_broker_that_gave_archived_offsets_away_again_is_found_out(
     assert verify_stream(project.config(), "events").damages == ()
 
 
+# Records that can't be read
+
+
+def test_a_record_that_is_damaged_at_the_broker_is_no_hole(
+    project: Project, private_kafka: PrivateKafka
+) -> None:
+    """Its partition stops there, loud, and goes on when the broker has it whole again; the others go on anyway."""
+    kafka = private_kafka()
+    kafka.create_topic("events", 2)
+    for round_ in range(3):
+        produce(kafka.bootstrap, "events", numbered(round_ * 10, 10))
+    produce(kafka.bootstrap, "events", numbered(0, 5, partition=1))
+    (node,) = kafka.nodes
+    node.stop()
+    (segment,) = node.data_folder.glob("events-0/*.log")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole.replace(b"0/15.", b"0/1X."))
+    node.start()
+    kafka.wait_until_ready()
+    configure(project, kafka.bootstrap, "events")
+    for _ in range(2):
+        (problem,) = project.ingest().problems
+        assert "partition 0 can't be read from offset" in str(problem)
+    assert {p: len(records) for p, records in archived(project).items()} == {0: 10, 1: 5}
+
+    node.stop()
+    segment.write_bytes(whole)
+    node.start()
+    kafka.wait_until_ready()
+    assert project.ingest().events == 20
+    assert stream_coverage(project.config(), "events").partitions[0].hole_offsets == 0
+    assert_same(project, kafka.bootstrap, "events")
+
+
 # Brokers that aren't there
 
 

@@ -17,13 +17,12 @@ from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
 from event_archive.errors import SourceProblem
 from event_archive.sources.kafka.plan import RETENTION
 from event_archive.sources.kafka.positions import PartitionClaim, runs_of
-from event_archive.sources.kafka.records import record_digest
+from event_archive.sources.kafka.records import row_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-    from confluent_kafka import Message
 
     from event_archive.sources.kafka.plan import Start
     from event_archive.sources.kafka.reading import Block
@@ -46,7 +45,6 @@ class BatchBuilder:
         self._starts = starts
         self._topic_id = topic_id
         self._blocks: list[_Sorted] = []
-        self._newest: dict[int, Message] = {}
         self._anchors = {p: (s.anchor_offset, s.anchor_digest) for p, s in starts.items()}
         self._claimed = {p: s.position for p, s in starts.items()}
         self._unclaimed = {p for p, s in starts.items() if s.is_new or s.gap_from is not None}
@@ -76,7 +74,6 @@ class BatchBuilder:
             self._blocks.append(ordered)
             for partition, (_, end) in ordered.slices.items():
                 self.positions[partition] = int(ordered.offsets[end - 1]) + 1
-            self._newest.update(block.newest)
             self.pending_rows += len(block.offsets)
             self.pending_bytes += block.size_bytes
         for partition, end in block.ends.items():
@@ -84,10 +81,6 @@ class BatchBuilder:
 
     def _sorted(self, block: Block) -> _Sorted:
         partitions, offsets = block.partitions, block.offsets
-        order = None
-        if (np.diff(partitions) < 0).any():
-            order = np.argsort(partitions, kind="stable")
-            partitions, offsets = partitions[order], offsets[order]
         starts = np.flatnonzero(np.diff(partitions, prepend=-1))
         ends = np.append(starts[1:], len(partitions))
         slices = {
@@ -114,8 +107,6 @@ class BatchBuilder:
             ],
             schema=SOURCE_SCHEMA,
         )
-        if order is not None:
-            rows = rows.take(column(pa.int64(), order))
         return _Sorted(rows, offsets, slices, block.size_bytes / len(offsets))
 
     def take_row_groups(self) -> Iterator[tuple[pa.Table, int]]:
@@ -150,15 +141,12 @@ class BatchBuilder:
             is_unclaimed = partition in self._unclaimed
             if position == self._claimed[partition] and not is_unclaimed:
                 continue
-            message = self._newest.get(partition)
-            if message is not None:
-                self._anchors[partition] = (message.offset(), record_digest(message))  # type: ignore[assignment]
+            blocks = [block for block in self._blocks if partition in block.slices]
+            if blocks:
+                row = blocks[-1].slices[partition][1] - 1
+                self._anchors[partition] = (int(blocks[-1].offsets[row]), row_digest(blocks[-1].rows, row))
             anchor_offset, anchor_digest = self._anchors[partition]
-            offsets = [
-                block.offsets[slice(*block.slices[partition])]
-                for block in self._blocks
-                if partition in block.slices
-            ]
+            offsets = [block.offsets[slice(*block.slices[partition])] for block in blocks]
             gap_from = start.gap_from if is_unclaimed else None
             claims.append(
                 PartitionClaim(
@@ -180,7 +168,6 @@ class BatchBuilder:
         """What was taken is committed: the next claims go on from there."""
         self._claimed = dict(self.positions)
         self._unclaimed = set()
-        self._newest = {}
 
 
 def _row_group(batches: list[pa.RecordBatch]) -> tuple[pa.Table, int]:

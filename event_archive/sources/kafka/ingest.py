@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from event_archive.appending import Appender, Follow, Progress
 from event_archive.errors import SourceUnavailable
 from event_archive.read_ahead import read_ahead
@@ -28,6 +30,7 @@ APPLICATION = "event-archive:kafka:0"
 _AHEAD_BYTES = 2**26
 _SHORTEST_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
+_QUIET_PASSES = 10
 
 
 def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None) -> None:
@@ -54,8 +57,13 @@ def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None
         is_over = _Pass(appender, topic, state.identity, plan, follow).run()
         if is_over:
             return
-        # The broker hasn't any more what it was asked for; if that goes on without a step ahead, slow down.
+        # The broker hasn't any more what it was asked for; if that goes on without a step ahead, slow down, and give up.
         quiet_passes = 0 if appender.commits > commits else quiet_passes + 1
+        if follow is None and quiet_passes > _QUIET_PASSES:
+            raise SourceUnavailable(
+                f"topic {source.topic} at {source.brokers}: the brokers don't give the offsets that they say they have; "
+                "what was read until then is archived."
+            )
         time.sleep(min(quiet_passes, 10) * 0.2)
 
 
@@ -96,10 +104,6 @@ class _Pass:
             ) as blocks:
                 try:
                     is_over = self._commit_all(blocks)
-                except SourceUnavailable:
-                    if builder.has_something:
-                        self._commit()
-                    raise
                 except BaseException:
                     appender.abandon()
                     raise
@@ -119,6 +123,10 @@ class _Pass:
             self._take(block)
             if self._is_due() and not self._commit():
                 return False
+            if block.failure is not None:
+                if self._builder.has_something:
+                    self._commit()
+                raise block.failure
             if block.is_last:
                 return False
             if self._follow and time.monotonic() - self._looked_at > _LOOK_SECONDS and self._has_changed():
@@ -130,7 +138,7 @@ class _Pass:
             self._appender.note_problem(_place(self._topic.source, halted.partition), halted.reason)
             self._targets.pop(halted.partition, None)
         self._builder.add(block)
-        for partition in {*block.newest, *block.ends} & self._targets.keys():
+        for partition in {*np.unique(block.partitions).tolist(), *block.ends} & self._targets.keys():
             if self._builder.positions[partition] >= self._targets[partition]:
                 del self._targets[partition]
         if self._oldest_pending is None and self._builder.has_something:

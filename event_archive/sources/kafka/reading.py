@@ -10,16 +10,16 @@ What doesn't live here: what is committed when (`ingest`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from event_archive.errors import SourceProblem
+from event_archive.cycle_collector import without_cycle_collector
 from event_archive.sources.kafka.connection import Errors, client_properties, kafka_errors, unavailable
 from event_archive.sources.kafka.plan import Halted, differs_reason
-from event_archive.sources.kafka.records import offsets_of, partitions_of, record_columns, record_digest
+from event_archive.sources.kafka.records import message_digest, offsets_of, partitions_of, record_columns
 
 if TYPE_CHECKING:
     import threading
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
+    from event_archive.errors import EventArchiveError
     from event_archive.source_config import KafkaSource
     from event_archive.sources.kafka.plan import Start
 
@@ -35,18 +36,19 @@ _RECORDS_A_BLOCK = 10_000
 _WAIT_SECONDS = 0.1
 _ROW_OVERHEAD_BYTES = 64
 _QUEUE_KILOBYTES = 64 * 1024
+# When enough is queued, librdkafka asks a partition for no more for so long: by default a second, in which the queue
+# runs empty again and again.
+_BACKOFF_MS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Records as they came: of several partitions, those of each in order."""
+    """Records by partition, those of each in the order in which they came."""
 
     partitions: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     columns: dict[str, pa.Array]
     """The rest of the envelope, by name."""
-    newest: dict[int, Message]
-    """The last record of each partition in this block."""
     ends: dict[int, int] = field(default_factory=dict)
     """Offset up to which a partition was read to its end, by partition."""
     size_bytes: int = 0
@@ -54,6 +56,8 @@ class Block:
     halted: tuple[Halted, ...] = ()
     is_last: bool = False
     """Whether the rest must be planned anew: the broker hasn't any more what was asked for."""
+    failure: EventArchiveError | None = None
+    """Why nothing comes any more; the last block then."""
 
 
 class Reader:
@@ -85,12 +89,7 @@ class Reader:
     def blocks(
         self, is_done: Callable[[], bool], stop: threading.Event | None
     ) -> Generator[Block, None, None]:
-        """Reads until `is_done`, or until `stop` is set.
-
-        Raises:
-            SourceProblem: a record came damaged.
-            SourceUnavailable: an ingest that doesn't follow has heard nothing for too long.
-        """
+        """Reads until `is_done`, or until `stop` is set; without `stop` only as long as the brokers are heard of."""
         topic = self._source.topic
         with kafka_errors(self._source):
             self._consumer.assign(
@@ -99,77 +98,94 @@ class Reader:
         heard_at = time.monotonic()
         try:
             while not is_done() and not (stop and stop.is_set()):
-                messages = self._consumer.consume(_RECORDS_A_BLOCK, _WAIT_SECONDS)
-                if messages:
+                with without_cycle_collector():
+                    block = self._next_block()
+                if block is not None:
                     heard_at = time.monotonic()
-                    block = self._block(messages)
                     yield block
                     if block.is_last:
                         return
                 elif stop is None and time.monotonic() - heard_at > self._source.timeout_seconds:
-                    raise unavailable(self._source, self._errors, self._source.timeout_seconds)
+                    yield replace(
+                        _EMPTY, failure=unavailable(self._source, self._errors, self._source.timeout_seconds)
+                    )
+                    return
                 elif stop is not None:
                     yield _EMPTY
         finally:
             self._consumer.close()
 
+    def _next_block(self) -> Block | None:
+        messages = self._consumer.consume(_RECORDS_A_BLOCK, _WAIT_SECONDS)
+        return self._block(messages) if messages else None
+
     def _block(self, messages: list[Message]) -> Block:
         ends: dict[int, int] = {}
+        halted: list[Halted] = []
         is_last = False
+        dropped = set(self._halted)
         if any(map(Message.error, messages)):
             records = []
             for message in messages:
                 error = message.error()
                 if error is None:
-                    records.append(message)
+                    if message.partition() not in self._halted:  # what came before its error is good
+                        records.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     ends[message.partition()] = message.offset()  # type: ignore[index,assignment]
                 else:
-                    is_last |= self._must_plan_anew(error, message)
+                    is_last |= self._must_plan_anew(error, message, halted)
             messages = records
-        halted: list[Halted] = []
         if self._unproved or self._halted:
-            messages = self._proved(messages, halted)
+            messages = self._proved(messages, dropped, halted)
+            ends = {partition: end for partition, end in ends.items() if partition not in self._halted}
             for partition in ends:  # only after the records that came before the end
                 self._unproved.pop(partition, None)
+        messages.sort(key=Message.partition)  # which keeps the order within each
         partitions, offsets = partitions_of(messages), offsets_of(messages)
         columns, size_bytes = record_columns(messages)
-        changes = np.flatnonzero(np.diff(partitions, append=-1))
-        newest = {int(partitions[i]): messages[i] for i in changes}
         return Block(
             partitions,
             offsets,
             columns,
-            newest,
             ends,
             size_bytes + len(messages) * _ROW_OVERHEAD_BYTES,
             tuple(halted),
             is_last,
         )
 
-    def _must_plan_anew(self, error: KafkaError, message: Message) -> bool:
-        if error.code() == KafkaError._BAD_MSG:  # noqa: SLF001 - its public name
-            raise SourceProblem(
-                f"topic {self._source.topic} partition {message.partition()} holds a damaged record near offset "
-                f"{message.offset()}: {error.str()}."
-            )
+    def _must_plan_anew(self, error: KafkaError, message: Message, halted: list[Halted]) -> bool:
         self._errors.note(error)
-        return error.code() in _PLAN_ANEW
+        partition = message.partition()
+        if partition in self._halted:
+            return False  # the client stumbles on behind what it can't read
+        if error.code() in _PLAN_ANEW:
+            return True
+        if partition is not None and partition >= 0 and not error.retriable():
+            # The client goes on behind what it can't read, and what it left out must not pass for a hole.
+            reason = f"can't be read from offset {message.offset()} on, or shortly before it: {error.str().rstrip('.')}"
+            self._halt(partition, reason, halted)
+        return False
 
-    def _proved(self, messages: list[Message], halted: list[Halted]) -> list[Message]:
+    def _halt(self, partition: int, reason: str, halted: list[Halted]) -> None:
+        if partition not in self._halted:
+            self._halted.add(partition)
+            halted.append(Halted(partition, reason))
+            self._consumer.incremental_unassign([TopicPartition(self._source.topic, partition)])
+
+    def _proved(self, messages: list[Message], dropped: set[int], halted: list[Halted]) -> list[Message]:
         """Takes the records that are archived already out of `messages`, after a look whether they are still the same."""
         records = []
         for message in messages:
             partition, offset = message.partition(), message.offset()
             start = self._unproved.get(partition)  # type: ignore[arg-type]
-            if partition in self._halted:
+            if partition in dropped:
                 continue
             if start is None:
                 records.append(message)
-            elif offset == start.anchor_offset and record_digest(message) != start.anchor_digest:
-                self._halted.add(start.partition)
-                halted.append(Halted(start.partition, differs_reason(self._stream, start.partition, offset)))
-                self._consumer.incremental_unassign([TopicPartition(self._source.topic, start.partition)])
+            elif offset == start.anchor_offset and message_digest(message) != start.anchor_digest:
+                dropped.add(start.partition)
+                self._halt(start.partition, differs_reason(self._stream, start.partition, offset), halted)
             elif offset >= start.position:  # type: ignore[operator]
                 del self._unproved[start.partition]
                 records.append(message)
@@ -178,7 +194,11 @@ class Reader:
 
 def _sizes(source: KafkaSource) -> dict[str, int]:
     """Bounded memory, whatever the number of partitions, unless the configuration asks for other sizes."""
-    defaults = {"queued.max.messages.kbytes": _QUEUE_KILOBYTES, "fetch.wait.max.ms": 100}
+    defaults = {
+        "queued.max.messages.kbytes": _QUEUE_KILOBYTES,
+        "fetch.wait.max.ms": 100,
+        "fetch.queue.backoff.ms": _BACKOFF_MS,
+    }
     return {name: value for name, value in defaults.items() if name not in source.properties}
 
 
@@ -194,4 +214,4 @@ _PLAN_ANEW = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
     }
 )
-_EMPTY = Block(np.empty(0, np.int32), np.empty(0, np.int64), {}, {})
+_EMPTY = Block(np.empty(0, np.int32), np.empty(0, np.int64), {})

@@ -205,6 +205,8 @@ def _read(stream: str, source: KafkaSource, places: Iterable[_Place], events_a_p
                 # A place needs a few events, and not the megabytes that are fetched ahead for those who read on.
                 queued_min_messages=1,
                 max_partition_fetch_bytes=_FETCH_BYTES,
+                fetch_wait_max_ms=10,
+                fetch_queue_backoff_ms=10,
             )
         )
         try:
@@ -232,24 +234,31 @@ def _read_one_each(
         place = places.get(message.partition())  # type: ignore[arg-type]
         if place is None:
             continue
-        offset: Any = message.offset()
         heard_at = time.monotonic()
-        if error := message.error():
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                place.end = max(min(place.end, offset), place.first)
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
-                place.end = place.first  # deleted since the brokers were asked
-            else:
-                errors.note(error)
-                continue
+        if _take(place, message, errors, events_a_place):
             del places[place.partition]
-        elif offset >= place.end:
-            del places[place.partition]
+            consumer.incremental_unassign([TopicPartition(source.topic, place.partition)])
+
+
+def _take(place: _Place, message: Message, errors: Errors, events_a_place: int) -> bool:
+    """Takes in what came for a place; whether that was the last."""
+    offset: Any = message.offset()
+    if error := message.error():
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            place.end = max(min(place.end, offset), place.first)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            place.end = place.first  # deleted since the brokers were asked
         else:
-            place.messages.append(message)
-            if len(place.messages) == events_a_place:
-                place.end = offset + 1
-                del places[place.partition]
+            errors.note(error)
+            return False
+        return True
+    if offset >= place.end:
+        return True
+    place.messages.append(message)
+    if len(place.messages) == events_a_place:
+        place.end = offset + 1
+        return True
+    return False
 
 
 def _archived(
