@@ -34,6 +34,20 @@ streams:
       # settle_seconds: 60         # a last line without a line end is taken when its file has been still for so long
       # max_record_bytes: 256 MB   # a longer line is a problem of its file
     # commit_bytes: 128 MB         # a commit is made when so many bytes of values have been read
+
+# A stream from Kafka:
+#  orders:
+#    source:
+#      type: kafka
+#      brokers: localhost:9092      # or ${KAFKA_BROKERS}
+#      topic: orders
+#      # start_at: earliest         # of the first ingest: earliest, latest, 2026-01-31T00:00:00Z, or {0: 1200, 1: 0}
+#      # isolation: read_committed  # or read_uncommitted
+#      # properties:                # librdkafka's, for TLS and SASL; ${NAME} is the environment's
+#      #   security.protocol: SASL_SSL
+#      #   sasl.mechanism: SCRAM-SHA-512
+#      #   sasl.username: archive
+#      #   sasl.password: ${KAFKA_PASSWORD}
 """
 
 
