@@ -21,7 +21,8 @@ from demo.booking_commands import (
 from demo.flight_board import Flight, FlightBoard
 from demo.history import DAY_US, DAYS_ON_SALE, HOUR_US, Clock, History
 from demo.notes import Notes
-from demo.publisher import OutboxEvent, publish
+from demo.outlet import Line
+from demo.publisher import OutboxEvent, key_of, publish
 from demo.schedule import NEW_YORK, Schedule, ScheduledFlight, seat_label
 
 if TYPE_CHECKING:
@@ -169,12 +170,14 @@ class BookingCustomers:
             self._board.learn(event)
 
         def deliver(outbox: list[OutboxEvent]) -> None:
-            for (_, event_type, line), event, call in zip(outbox, events, calls, strict=True):
+            for (_, event_type, text), event, call in zip(outbox, events, calls, strict=True):
+                line = Line(text, key_of(event))
                 if call.request.schema_version == NEXT_SCHEMA_VERSION:
                     self._truth.undecodable(event, VERSION_3)
                     self._delivery.accept_undecodable(line, VERSION_3, call.at_us, call.server)
                 else:
                     self._delivery.accept(line, event_type, call.at_us, call.server)
+            self._delivery.confirm()
 
         publish(self._service, deliver, limit=len(calls))
 

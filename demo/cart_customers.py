@@ -22,6 +22,7 @@ from demo.cart_service import (
 )
 from demo.history import DAY_US, HOUR_US, Clock, History
 from demo.notes import Notes
+from demo.outlet import Line
 
 if TYPE_CHECKING:
     import random
@@ -128,7 +129,8 @@ class CartCustomers:
         note = self._notes.next()
         if note is not None:
             event["note"] = note
-        self._delivery.accept(to_json(event).encode(), event["event_type"], at_us, server)
+        line = Line(to_json(event).encode(), cart.cart_id.encode())
+        self._delivery.accept(line, event["event_type"], at_us, server)
         cart = apply(cart, command)
         if cart.status != "open" or self._chance(FORGOTTEN):
             self._truth.cart_ended(cart)

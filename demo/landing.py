@@ -17,7 +17,9 @@ import zstandard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
+
+    from demo.outlet import Line
 
 # Readers take files by their suffix; this one is none of theirs.
 HIDDEN_SUFFIX = ".part"
@@ -31,6 +33,41 @@ class LineFile(Protocol):
 
     def close(self) -> object:
         """Write what is left."""
+
+
+class LandingFolder:
+    """A simulated stream's landing folder, as an `Outlet`.
+
+    A simulation that is stopped begins anew and writes the same files again, so nothing has to be confirmed before they are shown.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, server: str, path: PurePosixPath) -> _LandingFile:  # noqa: ARG002 - the path names it
+        """Open a file that is shown when it's closed."""
+        return _LandingFile(self._folder / path)
+
+    def confirm(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing: closed files are shown."""
+
+
+class _LandingFile:
+    """One file of a simulated stream."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = open_hidden(path)
+
+    def write(self, line: Line, end: bytes, at_us: int) -> None:  # noqa: ARG002 - a file knows no time
+        self._file.write(line.text + end)
+
+    def close(self) -> None:
+        self._file.close()
+        show(self._path)
 
 
 def land_lines(folder: Path, name: str, lines: Iterable[bytes]) -> Path:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import demo.delivery
 from demo.delivery import Delivery, Waves
 from demo.history import SECOND_US
+from demo.landing import LandingFolder
+from demo.outlet import Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +26,13 @@ START_US = 1_362_114_000 * SECOND_US  # 1 March 2013 in New York
 def test_a_file_that_is_full_is_followed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers go up by one, each file is as large as allowed and hardly more, and every line is there."""
     monkeypatch.setattr(demo.delivery, "MAX_FILE_BYTES", 50_000)
-    delivery = Delivery(tmp_path, ["east"], random.Random(1), Waves(date(2013, 3, 1), 1))
+    delivery = Delivery(LandingFolder(tmp_path), ["east"], random.Random(1), Waves(date(2013, 3, 1), 1))
     sent = [
         f'{{"event_id":"{number:05d}","event_type":"cart_opened","cart_version":1}}'.encode()
         for number in range(5_000)
     ]
     for number, line in enumerate(sent):
-        delivery.accept(line, "cart_opened", START_US + number * SECOND_US, 0)
+        delivery.accept(Line(line), "cart_opened", START_US + number * SECOND_US, 0)
     counts = delivery.finish().summary()
     files = sorted((tmp_path / "2013-03-01").iterdir())
     assert [path.name[:8] for path in files] == [f"east-{number:02d}." for number in range(len(files))]
