@@ -1,21 +1,25 @@
 """One asset per stream of the configuration: running it archives what the stream's source has by now.
 
-What doesn't live here: how a source is read and a commit is made (`event_archive.ingest`), and proof that the archive is
-whole (`archive_checks`).
+What doesn't live here: how a source is read and a commit is made (`event_archive.ingest`), what a run leaves on the
+asset's page (`ingest_metadata`), and checks that run apart from it (`archive_checks`, `topic_checks`).
 """
 
 import dagster as dg
 
 from event_archive.config import Config
-from event_archive.envelope import DESCRIPTIONS
 from event_archive.ingest import IngestResult, Progress, ingest_stream
-from event_archive.sql.views import ENVELOPE_TYPES
+from event_archive.source_config import KafkaSource
 from event_archive.status import StreamStatus, stream_status
 from orchestration.failures import one_sentence
-from orchestration.markdown import markdown_text
+from orchestration.ingest_metadata import definition_metadata, run_metadata
 
 ARCHIVE_GROUP = "archive"
 EVERYTHING_READ = "everything_was_read"
+_EVERYTHING_READ = {
+    "files": "Every file of the landing folder could be read, and none was changed after it had been archived.",
+    "kafka": "Every partition of the topic could be read, and its brokers still have what is archived of it, or what comes "
+    "after that.",
+}
 _SHOWN = 20
 
 
@@ -38,16 +42,12 @@ def ingest_asset(config: Config, stream: str) -> dg.AssetsDefinition:
         description=settings.description or None,
         group_name=ARCHIVE_GROUP,
         kinds={settings.source.type, "parquet", "deltalake"},
-        metadata={
-            "dagster/column_schema": _envelope(),
-            "landing folder": dg.MetadataValue.path(settings.source.path),
-            "archive table": dg.MetadataValue.path(config.table(stream)),
-        },
+        metadata=definition_metadata(config, stream),
         check_specs=[
             dg.AssetCheckSpec(
                 EVERYTHING_READ,
                 asset=stream_key(stream),
-                description="Every file of the landing folder could be read, and none was changed after it had been archived.",
+                description=_EVERYTHING_READ[settings.source.type],
             )
         ],
         pool=f"archive_{stream}",
@@ -62,12 +62,16 @@ def ingest_asset(config: Config, stream: str) -> dg.AssetsDefinition:
                 context.log.info("%s: %d events read, %d commits made", stream, progress.events, commits)
 
         with one_sentence():
+            # What waited before a run can't be told after it; of files, what was read tells.
+            before = stream_status(config, stream) if isinstance(settings.source, KafkaSource) else None
             result = ingest_stream(config, stream, on_progress=log_commit)
             status = stream_status(config, stream)
         for warning in result.warnings:
             context.log.warning(warning)
+        for gap in _new_gaps(before, status):
+            context.log.error("%s: %s", stream, gap)
         return dg.MaterializeResult(
-            metadata=_metadata(config, result, status),
+            metadata=run_metadata(config, result, before=before, after=status),
             data_version=dg.DataVersion(status.chain_hash) if status.chain_hash else None,
             check_results=[_everything_read(result)],
         )
@@ -75,32 +79,9 @@ def ingest_asset(config: Config, stream: str) -> dg.AssetsDefinition:
     return archived_stream
 
 
-def _envelope() -> dg.TableSchema:
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(name, type=kind, description=markdown_text(DESCRIPTIONS[name]))
-            for name, kind in ENVELOPE_TYPES.items()
-        ]
-    )
-
-
-def _metadata(config: Config, result: IngestResult, status: StreamStatus) -> dict[str, dg.MetadataValue]:
-    newest = dict(list(status.positions.items())[-_SHOWN:])
-    return {
-        "events": dg.MetadataValue.int(result.events),
-        "bytes": dg.MetadataValue.int(result.bytes),
-        "commits": dg.MetadataValue.int(result.commits),
-        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
-        "dagster/row_count": dg.MetadataValue.int(status.events),
-        "bytes in all": dg.MetadataValue.int(status.bytes),
-        "sources": dg.MetadataValue.int(len(status.positions)),
-        f"position (next offset; newest {_SHOWN} sources)": dg.MetadataValue.json(newest),
-        "lag (files)": dg.MetadataValue.int(status.lag.files),
-        "lag (bytes)": dg.MetadataValue.int(status.lag.bytes),
-        "archive version": dg.MetadataValue.int(result.version),
-        "read from": dg.MetadataValue.path(config.stream(result.stream).source.path),
-        "written to": dg.MetadataValue.path(config.table(result.stream)),
-    }
+def _new_gaps(before: StreamStatus | None, after: StreamStatus) -> list[str]:
+    known = set(before.gaps) if before else set()
+    return [str(gap) for gap in after.gaps if gap not in known]
 
 
 def _everything_read(result: IngestResult) -> dg.AssetCheckResult:

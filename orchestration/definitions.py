@@ -15,6 +15,8 @@ from orchestration.dbt_cli import dbt_resource
 from orchestration.dbt_manifest import load_manifest
 from orchestration.jobs import make_jobs
 from orchestration.schedules import make_schedules
+from orchestration.sensors import make_sensors
+from orchestration.topic_checks import topic_checks
 
 DBT_PROJECT = Path(__file__).parent.parent / "dbt_project"
 
@@ -32,13 +34,18 @@ def build_definitions(*, config: Config | None = None, dbt_project: Path = DBT_P
     config = config or load_config()
     ingested = [ingest_asset(config, stream) for stream in config.streams]
     warehouse = warehouse_assets(config, load_manifest(dbt_project))
-    checks = [check for stream in config.streams for check in archive_checks(config, stream)]
+    checks = [
+        check
+        for stream in config.streams
+        for check in (*archive_checks(config, stream), *topic_checks(config, stream))
+    ]
     jobs = make_jobs(ingested=ingested, warehouse=warehouse, checks=checks)
     return dg.Definitions(
         assets=[*ingested, warehouse],
         asset_checks=checks,
         jobs=jobs.all,
         schedules=make_schedules(jobs),
+        sensors=make_sensors(config, jobs),
         resources={"dbt": dbt_resource(dbt_project)},
         # Each run is small next to the seconds that a process per step would cost, and DuckDB and Arrow use all cores anyway.
         executor=dg.in_process_executor,

@@ -13,16 +13,27 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from orchestration.archive_checks import IS_WHOLE, LOOKS_RIGHT
 from orchestration.assets_ingest import EVERYTHING_READ
 from orchestration.assets_warehouse import WAREHOUSE_OP
+from orchestration.topic_checks import LAG_BELOW, MATCHES_BROKER, NO_GAPS
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """All jobs, by what they are for."""
+    """All jobs, by what they are for.
+
+    Attributes:
+        ingest: Archive what the sources have.
+        refresh: Add what is new to the tables.
+        rebuild: Compute the tables again.
+        verify_archive: Prove the archive.
+        ingest_checks: What `ingest` checks; a run of it for one stream names those of them that are the stream's, since
+            Dagster would take all checks of that stream, those of `verify_archive` too.
+    """
 
     ingest: UnresolvedAssetJobDefinition
     refresh: UnresolvedAssetJobDefinition
     rebuild: UnresolvedAssetJobDefinition
     verify_archive: UnresolvedAssetJobDefinition
+    ingest_checks: frozenset[dg.AssetCheckKey]
 
     @property
     def all(self) -> list[UnresolvedAssetJobDefinition]:
@@ -40,18 +51,18 @@ def make_jobs(
     streams = AssetSelection.assets(*ingested).without_checks()
     tables = AssetSelection.assets(*warehouse.keys)
 
-    read = AssetSelection.checks(*(dg.AssetCheckKey(asset.key, EVERYTHING_READ) for asset in ingested))
+    def named(*names: str) -> frozenset[dg.AssetCheckKey]:
+        return frozenset(key for check in checks for key in check.check_keys if key.name in names)
 
-    def named(name: str) -> AssetSelection:
-        return AssetSelection.checks(
-            *(key for check in checks for key in check.check_keys if key.name == name)
-        )
+    read = frozenset(dg.AssetCheckKey(asset.key, EVERYTHING_READ) for asset in ingested)
+    ingest_checks = read | named(LOOKS_RIGHT, NO_GAPS, LAG_BELOW)
 
     return Jobs(
+        ingest_checks=ingest_checks,
         ingest=dg.define_asset_job(
             "ingest",
-            selection=streams | read | named(LOOKS_RIGHT),
-            description="Archive what the sources of all streams have by now, and look at the newest events.",
+            selection=streams | AssetSelection.checks(*ingest_checks),
+            description="Archive what the sources of all streams have by now, and look at gaps, lag and the newest events.",
         ),
         refresh=dg.define_asset_job(
             "refresh",
@@ -66,7 +77,8 @@ def make_jobs(
         ),
         verify_archive=dg.define_asset_job(
             "verify_archive",
-            selection=named(IS_WHOLE),
-            description="Prove the archive whole: every byte against its log. Fails if anything is damaged.",
+            selection=AssetSelection.checks(*named(IS_WHOLE, MATCHES_BROKER)),
+            description="Prove the archive whole, every byte against its log, and compare it with samples of its topics. Fails if "
+            "anything is damaged or contradicts the brokers.",
         ),
     )

@@ -9,13 +9,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from orchestration.jobs import Jobs
 
-_UNDER_WAY = [
+UNDER_WAY = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+"""States of a run that has not ended."""
 
 
 def make_schedules(jobs: Jobs) -> list[dg.ScheduleDefinition]:
@@ -38,7 +39,7 @@ def _schedule(job: UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefini
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         # After a long outage one run catches up with everything; a queue of them would do nothing but wait for it.
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_UNDER_WAY)):
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=UNDER_WAY)):
             return dg.SkipReason(f"The run of {job.name} before this one has not ended yet.")
         return dg.RunRequest()
 

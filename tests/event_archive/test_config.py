@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from event_archive.config import load_config, parse_config
 from event_archive.errors import ConfigurationError
+from event_archive.source_config import FilesSource
 
 HEAD = "archive: a\nwarehouse: w\nstreams:\n"
+TOPIC = HEAD + "  a:\n    source: {type: kafka, brokers: 'h:9092', topic: t}\n"
+FOLDER = HEAD + "  a:\n    source: {type: files, path: x}\n"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,18 @@ HEAD = "archive: a\nwarehouse: w\nstreams:\n"
             "6: a",
             "twice",
         ),
+        (TOPIC + "    lag_below: 0\n", "6: streams.a.lag_below", "greater"),
+        (TOPIC + "    ingest_when_lag_above: -1\n", "6: streams.a.ingest_when_lag_above", "greater"),
+        (TOPIC + "    gaps_known_until: 2026-01-31T00:00:00\n", "6: streams.a.gaps_known_until", "zone"),
+        (TOPIC + "    gaps_known_until: 2026-01-31\n", "6: streams.a.gaps_known_until", "zone"),
+        (TOPIC + "    gaps_known_until: 20260131\n", "6: streams.a.gaps_known_until", "zone"),
+        (FOLDER + "    lag_below: 5\n", "6: streams.a.lag_below", "a topic"),
+        (FOLDER + "    ingest_when_lag_above: 5\n", "6: streams.a.ingest_when_lag_above", "a topic"),
+        (
+            FOLDER + "    gaps_known_until: 2026-01-31T00:00:00Z\n",
+            "6: streams.a.gaps_known_until",
+            "a topic",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, place: str, words: str) -> None:
@@ -78,7 +94,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("EVENT_ARCHIVE_CONFIG", str(path))
     config = load_config()
     assert (config.archive, config.table("a")) == (tmp_path / "etc" / "a", tmp_path / "etc" / "a" / "a")
-    assert config.streams["a"].source.path == tmp_path / "etc" / ".." / "in"
+    source = config.streams["a"].source
+    assert isinstance(source, FilesSource)
+    assert source.path == tmp_path / "etc" / ".." / "in"
     assert config.streams["a"].commit_bytes == 1024
 
 
@@ -89,3 +107,14 @@ def test_sizes_may_have_units() -> None:
             HEAD + f"  a: {{commit_bytes: {text}, source: {{type: files, path: x}}}}\n", Path("/x/y")
         )
         assert config.streams["a"].commit_bytes == size
+
+
+def test_a_topic_may_have_limits_of_its_lag_and_gaps_that_are_known() -> None:
+    """All are off by default; a time is taken with its zone, quoted or not."""
+    plain = parse_config(TOPIC, Path("/x/y")).streams["a"]
+    assert (plain.lag_below, plain.ingest_when_lag_above, plain.gaps_known_until) == (None, None, None)
+    keys = "    lag_below: 5000\n    ingest_when_lag_above: 0\n    gaps_known_until: {}\n"
+    for time in ("2026-01-31T01:00:00+01:00", "'2026-01-31T00:00:00Z'"):
+        stream = parse_config(TOPIC + keys.format(time), Path("/x/y")).streams["a"]
+        assert (stream.lag_below, stream.ingest_when_lag_above) == (5000, 0)
+        assert stream.gaps_known_until == dt.datetime(2026, 1, 31, tzinfo=dt.UTC)

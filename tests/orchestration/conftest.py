@@ -18,6 +18,7 @@ import duckdb
 import pytest
 
 from event_archive.config import Config, load_config
+from event_archive.source_config import FilesSource
 from event_archive.warehouse import published_file
 
 with warnings.catch_warnings():
@@ -102,6 +103,12 @@ class Place:
     definitions: dg.Definitions
     instance: dg.DagsterInstance
 
+    def landing(self, stream: str) -> Path:
+        """The landing folder of a stream."""
+        source = self.config.stream(stream).source
+        assert isinstance(source, FilesSource)
+        return source.path
+
     def land(self, wave: int) -> None:
         """Let the services deliver one of the three waves of their events."""
         folders = ["--landing", str(self.folder / "data/landing"), "--truth", str(self.folder / "data/truth")]
@@ -132,7 +139,8 @@ def make_place(folder: Path, *, config_text: str = CONFIG, dbt_project: Path = D
     file.write_text(config_text, encoding="utf-8")
     config = load_config(file)
     for stream in config.streams.values():
-        stream.source.path.mkdir(parents=True, exist_ok=True)
+        if isinstance(stream.source, FilesSource):
+            stream.source.path.mkdir(parents=True, exist_ok=True)
     definitions = build_definitions(config=config, dbt_project=dbt_project)
     return Place(folder, config, definitions, dg.DagsterInstance.ephemeral())
 

@@ -52,7 +52,7 @@ def test_an_ingest_says_what_it_read_and_how_far_it_is(place: Place) -> None:
     assert bookings["bytes"] > 10_000
     assert bookings["lag (files)"] == bookings["lag (bytes)"] == 0
     assert sum(bookings["position (next offset; newest 20 sources)"].values()) > 0
-    assert bookings["read from"] == str(place.config.streams["bookings"].source.path)
+    assert bookings["read from"] == str(place.landing("bookings"))
     assert bookings["written to"] == str(place.config.table("bookings"))
     assert first.failed_checks == {}
     again = place.run("ingest").materialized["event_archive/bookings"]
@@ -76,7 +76,7 @@ def test_a_stream_gone_wrong_fails_its_expectations_with_examples(place: Place) 
     lines = "".join(
         f'{{"event_id": "{n}", "event_type": "seat_sold", "schema_version": 1}}\n' for n in range(50)
     )
-    landing = place.config.streams["bookings"].source.path
+    landing = place.landing("bookings")
     (landing / "bad.jsonl").write_text(lines, encoding="utf-8")
     ran = place.run("ingest")
     assert ran.succeeded, "events are archived all the same"
@@ -89,7 +89,7 @@ def test_a_stream_gone_wrong_fails_its_expectations_with_examples(place: Place) 
 def test_a_source_that_cannot_be_read_shows_as_a_failed_check(place: Place) -> None:
     """What could be read is archived; the check names the file."""
     place.land(1)
-    landing = place.config.streams["bookings"].source.path
+    landing = place.landing("bookings")
     (landing / "dangling.jsonl").symlink_to(landing / "nowhere.jsonl")
     ran = place.run("ingest")
     assert ran.succeeded

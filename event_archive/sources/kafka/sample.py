@@ -8,6 +8,7 @@ What doesn't live here: proof that the archive is what its log says (`event_arch
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from array import array
@@ -39,6 +40,8 @@ PLACES = 100
 EVENTS_A_PLACE = 10
 _WAIT_SECONDS = 0.1
 _FETCH_BYTES = 64 * 1024
+_PLACE_BYTES = 2**20
+"""Of large events fewer are read at a place."""
 _TIMESTAMP_TYPES = {1: "create_time", 2: "log_append_time"}  # by librdkafka's number; 0 is none
 _FIELDS = ("key", "value", "headers", "timestamp_ms", "timestamp_type")
 
@@ -67,7 +70,9 @@ class _Place:
     first: int
     end: int
     """At first, where what is archived ends; in the end, where reading has ended."""
-    messages: list[Message] = field(default_factory=list)
+    events: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    """What the brokers gave, by offset, as `_comparable` has it."""
+    size_bytes: int = 0
 
 
 class _Claimed:
@@ -135,10 +140,10 @@ def compare_sample(
         for place in drawn:
             rows, events = _archived(connection, snapshot, claimed, place)
             differences += _differences(source, place, rows)
-            gone += max(events - len(place.messages), 0)
+            gone += max(events - len(place.events), 0)
     return Sample(
         places=len(drawn),
-        events=sum(len(place.messages) for place in drawn),
+        events=sum(len(place.events) for place in drawn),
         gone=gone,
         still_there=still_there,
         differences=tuple(dict.fromkeys(differences)),  # places may overlap
@@ -245,17 +250,17 @@ def _take(place: _Place, message: Message, errors: Errors, events_a_place: int) 
     offset: Any = message.offset()
     if error := message.error():
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            place.end = max(min(place.end, offset), place.first)
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
             place.end = place.first  # deleted since the brokers were asked
-        else:
-            errors.note(error)
-            return False
-        return True
+            return True
+        errors.note(error)
+        return False
     if offset >= place.end:
         return True
-    place.messages.append(message)
-    if len(place.messages) == events_a_place:
+    place.events[offset] = _as_given(message)
+    place.size_bytes += len(message)
+    if len(place.events) == events_a_place or place.size_bytes >= _PLACE_BYTES:
         place.end = offset + 1
         return True
     return False
@@ -289,7 +294,7 @@ def _archived(
         {**parameters, "first": place.first, "end": place.end},
     ).fetchall()[0]
     rows: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-    offsets = ", ".join(str(message.offset()) for message in place.messages)
+    offsets = ", ".join(map(str, place.events))
     if offsets:
         found = connection.execute(
             f"select source_offset, {', '.join(_FIELDS)} from ({relation}) {where} and source_offset in ({offsets})",
@@ -297,21 +302,20 @@ def _archived(
         )
         for offset, key, value, headers, *timestamp in found.fetchall():
             listed = [(header["key"], header["value"]) for header in headers or ()]
-            rows[offset].append((key, value, listed, *timestamp))
+            rows[offset].append(_comparable(key, value, listed, *timestamp))
     return rows, events
 
 
 def _differences(source: KafkaSource, place: _Place, rows: dict[int, list[tuple[Any, ...]]]) -> list[str]:
     differences = []
-    for message in place.messages:
-        offset: Any = message.offset()
+    for offset, given in place.events.items():
         where = f"topic {source.topic} partition {place.partition} offset {offset}"
         archived = rows.get(offset, [])
         if not archived:
             differences.append(f"{where}: the broker has an event there, and the archive has none.")
         elif len(archived) > 1:
             differences.append(f"{where}: the event is in the archive {len(archived)} times.")
-        elif archived[0] != (given := _as_given(message)):
+        elif archived[0] != given:
             names = [
                 name for name, ours, theirs in zip(_FIELDS, archived[0], given, strict=True) if ours != theirs
             ]
@@ -322,13 +326,28 @@ def _differences(source: KafkaSource, place: _Place, rows: dict[int, list[tuple[
 
 
 def _as_given(message: Message) -> tuple[Any, ...]:
-    """What an event must be in the archive, in the order of `_FIELDS`."""
+    """What an event must be in the archive."""
     kind, milliseconds = message.timestamp()
     headers: Any = message.headers()
-    return (
+    return _comparable(
         message.key(),
         message.value(),
         [(name, value) for name, value in headers or ()],
         milliseconds if kind in _TIMESTAMP_TYPES else None,
         _TIMESTAMP_TYPES.get(kind),
     )
+
+
+def _comparable(
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    timestamp_ms: int | None,
+    timestamp_type: str | None,
+) -> tuple[Any, ...]:
+    """An event in little memory, however large it is, in the order of `_FIELDS`."""
+    return (_digest(key), _digest(value), _digest(repr(headers).encode()), timestamp_ms, timestamp_type)
+
+
+def _digest(data: bytes | None) -> bytes | None:
+    return None if data is None else hashlib.sha256(data).digest()
