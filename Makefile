@@ -14,7 +14,14 @@ export GX_ANALYTICS_ENABLED := false
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo rebuild test check ui bench clean-demo lock
+# How the demo's events get to the archive: files, or kafka; with KAFKA=host:port through that Kafka instead of one that the demo starts.
+SOURCE ?= files
+ifeq ($(SOURCE),kafka)
+export EVENT_ARCHIVE_CONFIG := $(CURDIR)/data/kafka/event_archive.yaml
+export DAGSTER_HOME := $(CURDIR)/data/kafka/dagster
+endif
+
+.PHONY: help setup demo kafka rebuild test check ui bench clean-demo lock
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,8 +32,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP) ## Make .venv from the lock (done by itself when needed)
 
-demo: $(STAMP) ## Two services' events into an archive, tables from them, proof, and where to look
-	@python scripts/demo.py
+demo: $(STAMP) ## Two services' events into an archive, tables from them, proof, and where to look (SOURCE=kafka: through a broker)
+	@python -m scripts.demo --source $(SOURCE) $(if $(KAFKA),--kafka $(KAFKA))
+
+kafka: $(STAMP) ## The Kafka of `make demo SOURCE=kafka` again, until Ctrl-C
+	@python -m scripts.demo_kafka
 
 rebuild: $(STAMP) ## Compute every table again from the archive alone, check, publish
 	@python -m orchestration.console rebuild

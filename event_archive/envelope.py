@@ -64,9 +64,9 @@ _DELTA_TYPES: dict[str, Any] = {
 }
 
 DESCRIPTIONS: dict[str, str] = {
-    "source_id": "Where the event came from, for example file:<path relative to the landing folder>",
+    "source_id": "Where the event came from: file:<path relative to the landing folder> or kafka://<cluster id>/<topic>",
     "source_partition": "Partition at the source; 0 where it has none",
-    "source_offset": "Ordinal of the record in its source partition, from 0",
+    "source_offset": "Ordinal of the record in its file, from 0, or its offset in the partition of the topic",
     "event_time": "The record's own timestamp; null if it has none or it lies outside years 1 to 9999",
     "timestamp_ms": "That timestamp exactly as given, in milliseconds",
     "timestamp_type": "create_time or log_append_time",

@@ -48,6 +48,9 @@ streams:
 #      #   sasl.mechanism: SCRAM-SHA-512
 #      #   sasl.username: archive
 #      #   sasl.password: ${KAFKA_PASSWORD}
+#    # lag_below: 100000             # Dagster's check lag_below
+#    # ingest_when_lag_above: 5000   # Dagster's sensor for this stream
+#    # gaps_known_until: 2026-01-31T09:30:00Z   # gaps found until then have been looked at
 """
 
 

@@ -79,7 +79,7 @@ def test_every_other_command_of_the_readme_is_known() -> None:
 def test_every_test_that_the_readme_and_the_docs_name_exists() -> None:
     """A guarantee without its test is a claim."""
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
-    texts = README + (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+    texts = README + "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
     named = set(re.findall(r"`(test_\w+)", texts))
     assert named
     assert [name for name in sorted(named) if f"def {name}" not in code] == []

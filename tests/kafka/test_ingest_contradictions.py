@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from event_archive.accept import accept_source
 from event_archive.archive.log import log_versions
@@ -18,35 +18,23 @@ from event_archive.errors import SourceProblem, SourceUnavailable, UsageError
 from event_archive.ingest import Follow, ingest_stream
 from event_archive.status import stream_status
 from event_archive.verify import verify_stream
-from tests.kafka.topics import Event, archived, assert_same, configure, consumed, numbered, produce
+from tests.kafka.topics import (
+    Event,
+    archived,
+    assert_same,
+    configure,
+    consumed,
+    delete_until,
+    numbered,
+    produce,
+    recreate,
+    wait_for,
+)
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
-
     from demo.kafka.broker import Kafka
     from tests.conftest import Project
     from tests.kafka.conftest import CreateTopic, PrivateKafka
-
-
-def delete_until(admin: AdminClient, topic: str, offset: int, partition: int = 0) -> None:
-    """Deletes the oldest events, as retention does."""
-    (deleted,) = admin.delete_records([TopicPartition(topic, partition, offset)]).values()
-    deleted.result()
-
-
-def recreate(admin: AdminClient, topic: str, partitions: int = 1) -> None:
-    """Deletes a topic and makes it again under the same name."""
-    from confluent_kafka.admin import NewTopic
-
-    admin.delete_topics([topic])[topic].result()
-    until = time.monotonic() + 30
-    while topic in admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    admin.create_topics([NewTopic(topic, partitions)])[topic].result()
-    while any(p.leader < 0 for p in admin.list_topics(topic, timeout=10).topics[topic].partitions.values()):
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 # Gaps
@@ -137,14 +125,6 @@ def test_events_deleted_while_they_are_read_are_a_gap(
     records = archived(project)[0]
     assert len(records) + sum(gap.to_offset - gap.from_offset for gap in gaps) == 10 + 1500 + 5
     assert verify_stream(project.config(), "events").damages == ()
-
-
-def wait_for(is_so: object, timeout_seconds: float = 60) -> None:
-    """Until the condition holds."""
-    until = time.monotonic() + timeout_seconds
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 # Another topic

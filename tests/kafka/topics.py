@@ -15,7 +15,9 @@ from event_archive.archive.snapshot import read_snapshot
 from event_archive.verify import verify_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from confluent_kafka.admin import AdminClient
 
     from tests.conftest import Project
 
@@ -157,3 +159,32 @@ def assert_same(project: Project, bootstrap: str, topic: str, *, isolation: str 
     """The archive holds what the topic holds, each record once, and proves whole."""
     assert archived(project) == consumed(bootstrap, topic, isolation=isolation)
     assert verify_stream(project.config(), "events").damages == ()
+
+
+def delete_until(admin: AdminClient, topic: str, offset: int, partition: int = 0) -> None:
+    """Deletes the oldest events, as retention does."""
+    (deleted,) = admin.delete_records([TopicPartition(topic, partition, offset)]).values()
+    deleted.result()
+
+
+def recreate(admin: AdminClient, topic: str, partitions: int = 1) -> None:
+    """Deletes a topic and makes it again under the same name."""
+    from confluent_kafka.admin import NewTopic
+
+    admin.delete_topics([topic])[topic].result()
+    until = time.monotonic() + 30
+    while topic in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    admin.create_topics([NewTopic(topic, partitions)])[topic].result()
+    while any(p.leader < 0 for p in admin.list_topics(topic, timeout=10).topics[topic].partitions.values()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def wait_for(is_so: Callable[[], object], timeout_seconds: float = 60) -> None:
+    """Until the condition holds."""
+    until = time.monotonic() + timeout_seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from event_archive.appending import ROW_GROUP_BYTES, ROW_GROUP_ROWS
 from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from event_archive.sources.kafka.plan import Start
     from event_archive.sources.kafka.reading import Block
+
+# Parquet's writer takes long for many small chunks; of few large ones, a copy would only take memory.
+_FEW_CHUNKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,19 @@ class BatchBuilder:
         Yields:
             Rows with `SOURCE_SCHEMA`, and how many bytes of values they hold.
         """
+        partitions = sorted({p for block in self._blocks for p in block.slices})
+        blocks: list[_Sorted | None] = [*self._blocks]
+        self._blocks = []
         group: list[pa.RecordBatch] = []
         rows, size = 0, 0.0
-        for partition in sorted({p for block in self._blocks for p in block.slices}):
-            for block in self._blocks:
-                if partition not in block.slices:
+        for partition in partitions:
+            for number, block in enumerate(blocks):
+                if block is None or partition not in block.slices:
                     continue
-                start, end = block.slices[partition]
+                start, end = block.slices.pop(partition)
                 group.append(block.rows.slice(start, end - start))
+                if not block.slices:
+                    blocks[number] = None  # its memory is free once its last rows are written
                 rows += end - start
                 size += (end - start) * block.bytes_a_row
                 if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
@@ -130,7 +139,6 @@ class BatchBuilder:
                     group, rows, size = [], 0, 0.0
         if group:
             yield _row_group(group)
-        self._blocks = []
         self.pending_rows = self.pending_bytes = 0
 
     def take_claims(self) -> list[PartitionClaim]:
@@ -171,6 +179,9 @@ class BatchBuilder:
 
 
 def _row_group(batches: list[pa.RecordBatch]) -> tuple[pa.Table, int]:
-    table = pa.Table.from_batches(batches).combine_chunks()
-    values = table["value"]
-    return table, sum(chunk.buffers()[2].size if chunk.buffers()[2] else 0 for chunk in values.chunks)
+    """The batches as one table; they are taken out of the list."""
+    table = pa.Table.from_batches(batches)
+    if len(batches) > _FEW_CHUNKS:
+        table = table.combine_chunks()
+    batches.clear()
+    return table, pc.sum(pc.binary_length(table["value"])).as_py() or 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from event_archive.sources.kafka.positions import PartitionClaim
 
 APPLICATION = "event-archive:kafka:0"
-_AHEAD_BYTES = 2**26
+_AHEAD_BYTES = 3 * 2**25  # about what is read while a commit of the default size is written
 _SHORTEST_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
 _QUIET_PASSES = 10
@@ -164,6 +164,7 @@ class _Pass:
         claims = self._builder.take_claims()
         for rows, value_bytes in self._builder.take_row_groups():
             self._appender.write_rows(rows, value_bytes)
+            del rows  # else two row groups are held while the next one is made
         self._appender.commit(encode_claims(claims), application=APPLICATION)
         self._builder.committed()
         self._oldest_pending = None

@@ -33,12 +33,18 @@ if TYPE_CHECKING:
     from event_archive.sources.kafka.plan import Start
 
 _RECORDS_A_BLOCK = 10_000
+_BLOCK_BYTES = 2**23
 _WAIT_SECONDS = 0.1
 _ROW_OVERHEAD_BYTES = 64
-_QUEUE_KILOBYTES = 64 * 1024
-# When enough is queued, librdkafka asks a partition for no more for so long: by default a second, in which the queue
-# runs empty again and again.
-_BACKOFF_MS = 5
+# librdkafka's own defaults let its queue run empty again and again, since it asks a partition for no more for a second once
+# enough is queued; and they hold up to 50 MB an answer, which is decompressed besides.
+FETCH_PROPERTIES = {
+    "queued.max.messages.kbytes": 32 * 1024,
+    "queued.min.messages": 50_000,
+    "fetch.max.bytes": 4 * 2**20,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Reader:
         self._errors = Errors()
         self._unproved = {p: start for p, start in starts.items() if start.is_anchor_there}
         self._halted: set[int] = set()
+        self._records_a_block = _RECORDS_A_BLOCK
         with kafka_errors(source):
             self._consumer = Consumer(
                 client_properties(
@@ -83,7 +90,7 @@ class Reader:
                     enable_partition_eof=True,
                     check_crcs=True,
                 )
-                | _sizes(source)
+                | {name: value for name, value in FETCH_PROPERTIES.items() if name not in source.properties}
             )
 
     def blocks(
@@ -116,8 +123,14 @@ class Reader:
             self._consumer.close()
 
     def _next_block(self) -> Block | None:
-        messages = self._consumer.consume(_RECORDS_A_BLOCK, _WAIT_SECONDS)
-        return self._block(messages) if messages else None
+        messages = self._consumer.consume(self._records_a_block, _WAIT_SECONDS)
+        if not messages:
+            return None
+        block = self._block(messages)
+        if block.size_bytes:  # the next records will be about as large as these
+            records = _BLOCK_BYTES * len(block.offsets) // block.size_bytes
+            self._records_a_block = min(max(records, 1), _RECORDS_A_BLOCK)
+        return block
 
     def _block(self, messages: list[Message]) -> Block:
         ends: dict[int, int] = {}
@@ -183,7 +196,7 @@ class Reader:
                 continue
             if start is None:
                 records.append(message)
-            elif offset == start.anchor_offset and message_digest(message) != start.anchor_digest:
+            elif self._contradicts(start, message):
                 dropped.add(start.partition)
                 self._halt(start.partition, differs_reason(self._stream, start.partition, offset), halted)
             elif offset >= start.position:  # type: ignore[operator]
@@ -191,15 +204,15 @@ class Reader:
                 records.append(message)
         return records
 
+    def _contradicts(self, start: Start, message: Message) -> bool:
+        """Whether a record stands where the archive has another one, or knows of a hole.
 
-def _sizes(source: KafkaSource) -> dict[str, int]:
-    """Bounded memory, whatever the number of partitions, unless the configuration asks for other sizes."""
-    defaults = {
-        "queued.max.messages.kbytes": _QUEUE_KILOBYTES,
-        "fetch.wait.max.ms": 100,
-        "fetch.queue.backoff.ms": _BACKOFF_MS,
-    }
-    return {name: value for name, value in defaults.items() if name not in source.properties}
+        Who reads uncommitted records sees some where a hole was known, if the configuration was another one then.
+        """
+        offset = message.offset()
+        if offset == start.anchor_offset:
+            return message_digest(message) != start.anchor_digest
+        return self._source.isolation == "read_committed" and offset < start.position  # type: ignore[operator]
 
 
 _PLAN_ANEW = frozenset(

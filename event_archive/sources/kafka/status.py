@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from event_archive.source_config import KafkaSource
     from event_archive.sources.kafka.topic import TopicState
 
-STATUS_SECONDS = 5.0
+STATUS_SECONDS = 3.0
 
 
 class TopicHistory:
@@ -32,9 +32,7 @@ class TopicHistory:
         self.gaps += gaps_of(commit)
 
 
-def topic_status(
-    stream: str, source: KafkaSource, history: TopicHistory, *, timeout_seconds: float = STATUS_SECONDS
-) -> SourceStatus:
+def topic_status(stream: str, source: KafkaSource, history: TopicHistory) -> SourceStatus:
     """Status of a topic; says so where the brokers don't answer in time."""
     positions = history.positions
     known = {
@@ -43,7 +41,7 @@ def topic_status(
     }
     gaps = tuple(history.gaps)
     try:
-        state = Topic(source, timeout_seconds=timeout_seconds).state()
+        state = Topic(source, timeout_seconds=min(STATUS_SECONDS, source.timeout_seconds)).state()
         refuse_another_topic(stream, source, positions, state)
     except SourceUnavailable as error:
         return SourceStatus(known, Lag(), gaps=gaps, notes=(f"The lag is not known: {error}",))

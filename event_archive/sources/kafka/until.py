@@ -27,7 +27,7 @@ def missing_until(
     """Partition, first offset, offset behind the last, and reason of what keeps the archive from being complete."""
     history = TopicHistory(source.topic)
     read_snapshot(table, on_commit=history.note)
-    topic = Topic(source, timeout_seconds=STATUS_SECONDS)
+    topic = Topic(source, timeout_seconds=min(STATUS_SECONDS, source.timeout_seconds))
     state = topic.state()
     refuse_another_topic(stream, source, history.positions, state)
     reached = topic.offsets_at(state.bounds, (until - _EPOCH) // dt.timedelta(milliseconds=1))
