@@ -58,6 +58,13 @@ class SqlFormat(StrEnum):
     json = "json"
 
 
+class PartitionMapping(StrEnum):
+    """Which partition of a topic `replay` writes an event to."""
+
+    same = "same"
+    hash = "hash"
+
+
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer's signature
     if asked:
         typer.echo(f"event-archive {__version__}")
@@ -251,22 +258,104 @@ def verify(streams: Streams = None, *, config: ConfigOption = None, as_json: Jso
 def replay(
     stream: Annotated[str, typer.Argument(help="A stream of the configuration.")],
     *,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="An empty folder, or one to be made.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FOLDER|-|URL",
+            help="An empty folder, or one to be made; - for stdout; or kafka://host:port[,host:port]/topic.",
+        ),
+    ],
+    envelope: Annotated[
+        bool,
+        typer.Option(
+            "--envelope",
+            help="JSON lines with all that is archived of each event, instead of the payloads alone.",
+        ),
+    ] = False,
+    begin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TIME|POSITIONS",
+            help="Only events whose own time is this or later (2026-01-31T00:00:00Z), or from these offsets on "
+            "(0:1200,3:7 for partitions 0 and 3; the others whole).",
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="TIME|POSITIONS", help="Only events before this time, or these offsets."
+        ),
+    ] = None,
+    all_generations: Annotated[
+        bool,
+        typer.Option("--all-generations", help="Not only the newest generation of a topic or file."),
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="EVENTS", min=0.001, help="No more than so many events a second."),
+    ] = None,
+    map_partitions: Annotated[
+        PartitionMapping,
+        typer.Option(
+            "--map-partitions",
+            help="To a topic: each event into its own partition, or where its key belongs among those that there are.",
+        ),
+    ] = PartitionMapping.same,
+    check: Annotated[
+        bool, typer.Option("--check", help="To a topic: read it back and hold it against the archive.")
+    ] = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append", help="To a topic: write although it holds events that this replay hasn't written."
+        ),
+    ] = False,
+    zero_timestamp: Annotated[
+        int | None,
+        typer.Option(
+            "--zero-timestamp",
+            metavar="MS",
+            help="To a topic: write this for a timestamp of 0, which can't be written.",
+        ),
+    ] = None,
+    properties: Annotated[
+        Path | None,
+        typer.Option(
+            "--properties",
+            metavar="FILE",
+            help="To a topic: how its cluster is reached, as under `properties` of a stream; not needed for the brokers that "
+            "the stream comes from.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the archived files back, decompressed and byte for byte, and check each one's hash."""
-    from event_archive.replay import replay_to_folder
+    """Write archived events back: files byte for byte, JSON lines, or into a Kafka topic, exactly once.
 
-    loaded = load_config(config)
-    with render.byte_progress(f"replaying {stream}", quiet=as_json) as show:
-        files = replay_to_folder(loaded, stream, to, on_progress=show)
-    if as_json:
-        render.print_json({"stream": stream, "files": files})
-    else:
-        render.print_replayed(files)
-    if not all(file.is_identical for file in files):
-        raise typer.Exit(1)
+    A stream of files comes back as its files, decompressed, and each one's hash is checked; other streams come back as JSON
+    lines, a file per partition. A topic gets the same partition, key, value, headers and timestamp, in order; interrupted
+    or repeated, the replay goes on where it ended. Readers of that topic must leave out aborted transactions
+    (isolation.level=read_committed). Exit code 1 if what was checked differs.
+    """
+    from event_archive.cli.replaying import Asked, run_replay
+
+    asked = Asked(
+        to=to,
+        envelope=envelope,
+        begin=begin,
+        end=end,
+        all_generations=all_generations,
+        rate=rate,
+        map_partitions=map_partitions.value,
+        check=check,
+        append=append,
+        zero_timestamp=zero_timestamp,
+        properties=properties,
+        as_json=as_json,
+    )
+    raise typer.Exit(run_replay(load_config(config), stream, asked))
 
 
 @sources.command("accept")

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from event_archive.coverage import Completeness, Coverage
     from event_archive.ingest import IngestResult, Progress
-    from event_archive.replay import ReplayedFile
+    from event_archive.replay.check import PartitionCheck
+    from event_archive.replay.folder import ReplayedFile
+    from event_archive.replay.lines import LinesReplay
+    from event_archive.replay.topic import TopicReplay
     from event_archive.sources.source_status import Lag
     from event_archive.status import StreamStatus
     from event_archive.verify import VerifyReport
@@ -204,6 +207,66 @@ def print_replayed(files: Sequence[ReplayedFile]) -> None:
     identical = sum(file.is_identical for file in files)
     more = f" ({len(files) - _LISTED:,} more than shown)" if len(files) > _LISTED else ""
     console.print(f"{identical:,} of {len(files):,} files hash to what was archived{more}.")
+
+
+def print_replayed_lines(result: LinesReplay) -> None:
+    """Which files of lines were written; of lines on stdout, only what isn't among them."""
+    _print_left_out(result.older_generations, result.timeless)
+    if not result.is_in_files:
+        return
+    table = _table("file", "events", "bytes", left=("file",))
+    for file in result.files[:_LISTED]:
+        table.add_row(escape(ascii(file.path)[1:-1]), f"{file.events:,}", human_bytes(file.bytes))
+    _print_table(table)
+    more = f" ({len(result.files) - _LISTED:,} more than shown)" if len(result.files) > _LISTED else ""
+    Console().print(
+        f"{result.events:,} events, {human_bytes(result.bytes)} in {len(result.files):,} files{more}, {result.seconds:.2f} s."
+    )
+
+
+def print_replayed_topic(result: TopicReplay, checks: Sequence[PartitionCheck] | None) -> None:
+    """What was written to a topic, and whether it has what the archive has."""
+    console = Console()
+    if result.events:
+        console.print(
+            f"{result.events:,} events written to {escape(result.target)} in {result.transactions:,} transactions, "
+            f"{result.seconds:.2f} s"
+            + (f"; {result.events_before:,} were there already." if result.events_before else "."),
+            soft_wrap=True,
+        )
+    elif not result.events_before:
+        console.print("Nothing was written: no archived event is among those that were asked for.")
+    else:
+        console.print(
+            f"All is there already: {result.events_before:,} events in {escape(result.target)}.",
+            soft_wrap=True,
+        )
+    _print_left_out(result.older_generations, result.timeless)
+    if checks is None:
+        return
+    table = _table("partition", "archived", "in the topic", "sha-256", "result", left=("sha-256", "result"))
+    differing = [check for check in checks if not check.is_equal]
+    for check in (differing or checks)[:_LISTED]:
+        table.add_row(
+            str(check.partition),
+            f"{check.archived.events:,}",
+            f"{check.found.events:,}",
+            check.archived.sha256[:16],
+            "[green]equal[/]" if check.is_equal else "[red]differs[/]",
+        )
+    _print_table(table)
+    console.print(
+        f"{len(checks) - len(differing):,} of {len(checks):,} partitions hold exactly what is archived."
+    )
+
+
+def _print_left_out(older_generations: int, timeless: int) -> None:
+    if older_generations:
+        complain(
+            f"{older_generations:,} events of older generations were left out; --all-generations takes them too."
+        )
+    if timeless:
+        complain(f"{timeless:,} events that carry no time were left out, since --from or --until is a time.")
 
 
 @contextlib.contextmanager

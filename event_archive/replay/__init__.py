@@ -9,7 +9,3 @@
 
 What doesn't live here: choosing what to replay for a table; models read the archive, not replayed events.
 """
-
-from event_archive.replay.folder import ReplayedFile, replay_to_folder
-
-__all__ = ["ReplayedFile", "replay_to_folder"]

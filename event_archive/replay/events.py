@@ -97,7 +97,12 @@ class ArchivedEvents:
             yield from commit.added
 
     def blocks(
-        self, columns: Sequence[str], *, begin: Position = BEGINNING, end: Position | None = None
+        self,
+        columns: Sequence[str],
+        *,
+        begin: Position = BEGINNING,
+        end: Position | None = None,
+        rows_a_block: int = ROWS_A_BLOCK,
     ) -> Generator[Block, None, None]:
         """The events between two positions.
 
@@ -105,6 +110,7 @@ class ArchivedEvents:
             columns: of the envelope; those that say where an event comes from are there anyway.
             begin: where to begin.
             end: where to end, by default behind the newest event.
+            rows_a_block: a block stands for so many rows at most.
 
         Raises:
             ArchiveDamaged: a data file isn't the one that was committed.
@@ -119,12 +125,18 @@ class ArchivedEvents:
             last = end.rows if commit.version == end.commit else commit.events
             for file in commit.added:
                 if at < last and at + file.num_records > first:
-                    yield from self._file_blocks(commit.version, file, needed, at, first, last)
+                    yield from self._file_blocks(file, needed, at, (first, last), rows_a_block)
                 at += file.num_records
 
     def _file_blocks(
-        self, version: int, file: DataFile, columns: list[str], at: int, first: int, last: int
+        self,
+        file: DataFile,
+        columns: list[str],
+        at: int,
+        rows_wanted: tuple[int, int],
+        rows_a_block: int,
     ) -> Iterator[Block]:
+        first, last = rows_wanted
         with whole_file(self._table, file).open("rb") as opened:
             parquet = pq.ParquetFile(opened)
             for group in range(parquet.num_row_groups):
@@ -132,10 +144,10 @@ class ArchivedEvents:
                 if at < last and at + size > first:
                     rows = parquet.read_row_group(group, columns=columns).combine_chunks()
                     skipped = max(first - at, 0)
-                    for start in range(skipped, min(size, last - at), ROWS_A_BLOCK):
-                        stop = min(start + ROWS_A_BLOCK, size, last - at)
+                    for start in range(skipped, min(size, last - at), rows_a_block):
+                        stop = min(start + rows_a_block, size, last - at)
                         events, which = self.selection.pick(rows.slice(start, stop - start))
-                        yield Block(events, which, stop - start, Position(version, at + stop))
+                        yield Block(events, which, stop - start, Position(file.commit_version, at + stop))
                 at += size
 
 

@@ -21,6 +21,7 @@ from event_archive.errors import ArchiveDamaged, UsageError
 from event_archive.replay.events import whole_file
 from event_archive.sources.files.lines import join
 from event_archive.sources.files.positions import FileState, decode_claims, decode_source_id
+from event_archive.sources.kafka.positions import is_of_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +67,12 @@ def replay_to_folder(
     """
     config.stream(stream)
     table = config.table(stream)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is not an empty folder; replay never replaces a file, so name another.")
+    refuse_full_folder(folder)
     commits = list(iter_commits(table))
+    if any(is_of_kafka(commit.claims) for commit in commits):
+        raise UsageError(
+            f"{stream}: some of its events came from a topic, not from files; --envelope writes all of them."
+        )
     total = sum(commit.events for commit in commits)
     final: dict[str, FileState] = {}
     for commit in commits:
@@ -88,11 +92,24 @@ def replay_to_folder(
             writer.remove_partials()
 
 
+def refuse_full_folder(folder: Path) -> None:
+    """Refuses a folder in which something might be replaced.
+
+    Raises:
+        UsageError: it isn't empty, or no folder.
+    """
+    with storage_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(
+                f"{folder}: is not an empty folder; replay never replaces a file, so name another."
+            )
+
+
 class _FolderWriter:
     def __init__(self, folder: Path, final: dict[str, FileState]) -> None:
         self._folder = folder
         self._final = final
-        self._targets = _targets(list(final))
+        self._targets = target_paths(list(final))
         self._token = uuid.uuid4().hex
         for target in {os.path.dirname(target) for target in self._targets.values()}:  # noqa: PTH120 - of text
             (folder / target).mkdir(parents=True, exist_ok=True)
@@ -180,7 +197,7 @@ def _runs(rows: pa.Table) -> list[tuple[str, int, pa.BinaryArray]]:
     ]
 
 
-def _targets(source_ids: list[str]) -> dict[str, str]:
+def target_paths(source_ids: list[str]) -> dict[str, str]:
     """A path, relative to the target folder, for each source; no two the same."""
     targets: dict[str, str] = {}
     names = {source_id: decode_source_id(source_id) for source_id in source_ids}

@@ -78,7 +78,9 @@ def parse_bound(text: str | None, option: str) -> Bound:
         pairs = [tuple(map(int, pair.split(":"))) for pair in text.split(",")]
         offsets = {partition: offset for partition, offset in pairs}  # noqa: C416 - pairs of exactly two
         if len(offsets) < len(pairs) or max(max(pair) for pair in pairs) >= _NO_END:
-            raise UsageError(f"{option} {text}: names a partition twice, or a number that no offset can have.")
+            raise UsageError(
+                f"{option} {text}: names a partition twice, or a number that no offset can have."
+            )
         return offsets
     try:
         time = dt.datetime.fromisoformat(text)
@@ -126,6 +128,11 @@ class Generations:
             if claim.records:
                 self._with_events.setdefault(claim.source_id, set()).add(claim.partition)
 
+    @property
+    def topic_ids(self) -> frozenset[str]:
+        """Kafka's ids of the topics that were archived last, one for each name."""
+        return frozenset(self._topic_ids.values())
+
     def newest(self) -> dict[str, frozenset[int]]:
         """Partitions that have events, by source id: the newest generation only."""
         chosen: dict[str, set[int]] = {source_id: {0} for source_id in self._files.values()}
@@ -149,9 +156,13 @@ class Selection:
 
     def __init__(self, bounds: Bounds, generations: Generations) -> None:
         if bounds.by_position and not generations.has_topics:
-            raise UsageError("Events of files have no partitions to name: --from and --until can't be positions here.")
+            raise UsageError(
+                "Events of files have no partitions to name: --from and --until can't be positions here."
+            )
         if bounds.by_time and not generations.has_topics:
-            raise UsageError("Events of files carry no time of their own, so --from and --until would select none.")
+            raise UsageError(
+                "Events of files carry no time of their own, so --from and --until would select none."
+            )
         if bounds.by_position and bounds.all_generations:
             raise UsageError(
                 "Offsets begin anew with each generation: --from and --until can't be positions together with --all-generations."
@@ -169,6 +180,7 @@ class Selection:
             for source_id, partitions in generations.all().items()
             if partitions == self.sources.get(source_id)
         }
+        self._is_all_whole = len(self._whole) == len(generations.all())
         self._lowest = _by_partition(bounds.begin, self.partitions, 0)
         self._highest = _by_partition(bounds.end, self.partitions, _NO_END)
 
@@ -185,6 +197,8 @@ class Selection:
         return rows.take(column(pa.int64(), np.flatnonzero(is_chosen))), is_chosen
 
     def _of_generation(self, rows: pa.Table) -> npt.NDArray[np.bool_] | None:
+        if self._is_all_whole:
+            return None
         source = rows["source_id"].combine_chunks()
         names: list[str] = source.dictionary.to_pylist()
         if all(name in self._whole for name in names):
@@ -221,7 +235,9 @@ class Selection:
         partitions = rows["source_partition"].to_numpy()
         offsets = rows["source_offset"].to_numpy()
         places = np.minimum(partitions, len(self._lowest) - 1)  # others aren't chosen anyway
-        is_within: npt.NDArray[np.bool_] = (offsets >= self._lowest[places]) & (offsets < self._highest[places])
+        is_within: npt.NDArray[np.bool_] = (offsets >= self._lowest[places]) & (
+            offsets < self._highest[places]
+        )
         return is_within
 
 
