@@ -21,7 +21,7 @@ export EVENT_ARCHIVE_CONFIG := $(CURDIR)/data/kafka/event_archive.yaml
 export DAGSTER_HOME := $(CURDIR)/data/kafka/dagster
 endif
 
-.PHONY: help setup demo kafka rebuild test check ui bench clean-demo lock
+.PHONY: help setup demo kafka rebuild test campaign planted-bugs check ui bench clean-demo lock
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,12 @@ rebuild: $(STAMP) ## Compute every table again from the archive alone, check, pu
 
 test: $(STAMP) ## All tests
 	@python -m pytest -n auto --dist=worksteal
+
+campaign: $(STAMP) ## Ingests under every fault, long; CAMPAIGN="--kills 500 --rows 1 2" for other parameters
+	@python -m campaign --report docs/campaign.md $(CAMPAIGN)
+
+planted-bugs: $(STAMP) ## Break our own code in one place at a time: a test must turn red; BUGS="--only gap" for some
+	@python -m campaign.planted_bugs --report docs/planted-bugs.md $(BUGS)
 
 check: $(STAMP) ## Lint, types, import rules, SQL style
 	ruff check .

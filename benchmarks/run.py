@@ -1,4 +1,4 @@
-"""`make bench`: measures and prints. Name figures to have only these: `python -m benchmarks.run ingest sql`."""
+"""`make bench`: measures and prints. Name figures to have only these: `python -m benchmarks.run ingest kafka`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import ingest_figures, sql_figures
+from benchmarks import ingest_figures, kafka_figures, sql_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,17 +19,29 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "sql": sql_figures.answers,
     "stream": sql_figures.streaming,
 }
+KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
+    "kafka": kafka_figures.beside_a_bare_consumer,
+    "kafka-memory": kafka_figures.memory,
+    "kafka-follow": kafka_figures.following,
+    "kafka-replay": kafka_figures.there_and_back,
+}
 
 
 def main() -> None:
     """Measures what was asked for, each in an empty folder."""
+    names = [*FIGURES, *KAFKA_FIGURES]
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figures", nargs="*", choices=[*names, []], metavar="FIGURE", help=", ".join(names))
     parser.add_argument(
-        "figures", nargs="*", choices=[*FIGURES, []], metavar="FIGURE", help=", ".join(FIGURES)
+        "--scale", type=float, default=1.0, help="so many times the events of the kafka figures; 0.01 to try"
     )
-    for name in parser.parse_args().figures or FIGURES:
+    arguments = parser.parse_args()
+    for name in arguments.figures or names:
         with tempfile.TemporaryDirectory(prefix="event-archive-bench-") as folder:
-            FIGURES[name](Path(folder))
+            if name in FIGURES:
+                FIGURES[name](Path(folder))
+            else:
+                KAFKA_FIGURES[name](Path(folder), arguments.scale)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ class Appender:
         self.events = self.value_bytes = self.commits = 0
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
+        self._told: set[Problem] = set()
         self._table = table
         self._on_progress = on_progress
         self._on_warning = on_warning
@@ -162,7 +163,11 @@ class Appender:
             pending.ingested_at = dt.datetime.now(dt.UTC)
             pending.writer = DataFileWriter(self._table, self._head.version + 1, pending.ingested_at)
         pending.value_bytes += value_bytes
-        pending.writer.write_row_group(rows)
+        try:
+            pending.writer.write_row_group(rows)
+        except BaseException:
+            self.abandon()  # a half-written file would keep a full disk full
+            raise
 
     def commit(self, claims: dict[str, list[Any]], *, application: str) -> None:
         """Commits the rows written so far together with what is claimed of the sources.
@@ -207,8 +212,12 @@ class Appender:
             pending.writer.abandon()
 
     def note_problem(self, source: str, reason: str) -> None:
-        """Records something that could not be archived as it should be."""
-        self.problems.append(Problem(self.stream, source, reason))
+        """Records something that could not be archived as it should be; those who watch hear of it at once, and once."""
+        problem = Problem(self.stream, source, reason)
+        self.problems.append(problem)
+        if self._on_warning is not None and problem not in self._told:
+            self._told.add(problem)
+            self._on_warning(str(problem))
 
     def warn(self, text: str) -> None:
         """Records something worth a word."""

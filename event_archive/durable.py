@@ -155,6 +155,9 @@ class HashingFile:
         if not self._file.closed:
             self._file.flush()
 
+    def close(self) -> None:
+        """Does nothing: that pyarrow is done with a file doesn't mean that it is whole."""
+
     def sync_and_close(self) -> None:
         """Makes the content durable."""
         self._file.flush()

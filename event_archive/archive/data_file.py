@@ -32,6 +32,7 @@ SOURCE_SCHEMA = pa.schema([EVENT_SCHEMA.field(i) for i in range(EVENT_SCHEMA.get
 _UTC = dt.UTC
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_OUTPUT_BYTES = 2**22
 _DICTIONARY_COLUMNS = [
     "source_id",
     "source_partition",
@@ -88,8 +89,10 @@ class DataFileWriter:
         with storage_errors(self._full_path):
             make_folder(self._full_path.parent)
             self._file = HashingFile(self._full_path, self._digest)
+        # pyarrow writes each page in pieces; each would wait for the interpreter, which other threads keep busy.
+        self._output = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), _OUTPUT_BYTES)
         self._writer = pq.ParquetWriter(
-            self._file,
+            self._output,
             EVENT_SCHEMA,
             compression="zstd",
             use_dictionary=_DICTIONARY_COLUMNS,
@@ -128,10 +131,14 @@ class DataFileWriter:
         for name in EVENT_SCHEMA.names:
             self._nulls[name] += table.column(name).null_count
         for name in ("source_partition", "source_offset", "event_time", "timestamp_ms"):
-            bounds = pc.min_max(table.column(name)).as_py()
-            if bounds["min"] is not None:
-                low, high = self._bounds.get(name, (bounds["min"], bounds["max"]))
-                self._bounds[name] = [min(low, bounds["min"]), max(high, bounds["max"])]
+            values = table.column(name)
+            is_time = pa.types.is_timestamp(values.type)
+            # As numbers: pyarrow's way from a timestamp to Python imports pandas wherever it is installed.
+            bounds = pc.min_max(values.cast(pa.int64()) if is_time else values).as_py().values()
+            if None not in bounds:
+                low, high = (_EPOCH + bound * _MICROSECOND for bound in bounds) if is_time else bounds
+                known_low, known_high = self._bounds.get(name, (low, high))
+                self._bounds[name] = [min(known_low, low), max(known_high, high)]
 
     def finish(self) -> WrittenFile:
         """Closes the file and makes it durable under its name.
@@ -141,6 +148,7 @@ class DataFileWriter:
         """
         with storage_errors(self._full_path):
             self._writer.close()
+            self._output.flush()
             self._file.sync_and_close()
             sync(self._full_path.parent)
         return WrittenFile(

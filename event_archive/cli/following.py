@@ -58,6 +58,10 @@ def following(
     outcome = Outcome()
     errors: list[UsageError] = []
 
+    def tell(name: str, error: Exception) -> None:
+        if len(streams) > 1:
+            render.complain(f"{name}: {error} The other streams go on.")
+
     def run(name: str) -> None:
         try:
             result = ingest_stream(
@@ -71,10 +75,13 @@ def following(
             outcome.results.append(result)
         except UsageError as error:
             errors.append(error)
+            tell(name, error)
         except EventArchiveError as error:
             outcome.failures.append(f"{name}: {error}")
-            if len(streams) > 1:
-                render.complain(f"{name}: {error} The other streams go on.")
+            tell(name, error)
+        except Exception as error:
+            tell(name, error)
+            raise
 
     before = {
         number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from event_archive.archive.log import log_versions
 from event_archive.coverage import stream_coverage
 from event_archive.errors import SourceProblem, SourceUnavailable, UsageError
 from event_archive.ingest import Follow, ingest_stream
+from event_archive.sources.kafka import ingest as kafka_ingest
 from event_archive.status import stream_status
 from event_archive.verify import verify_stream
 from tests.kafka.topics import (
@@ -266,6 +270,54 @@ def test_a_broker_that_gave_archived_offsets_away_again_is_found_out(
     assert verify_stream(project.config(), "events").damages == ()
 
 
+def test_a_broker_restored_behind_the_back_of_a_running_ingest_is_found_out(
+    project: Project, private_kafka: PrivateKafka
+) -> None:
+    """It goes on at its position after the connection broke, but first looks whether the events before are the same."""
+    kafka = private_kafka()
+    kafka.create_topic("events")
+    produce(kafka.bootstrap, "events", numbered(0, 10))
+    (node,) = kafka.nodes
+    node.stop()
+    copy = node.folder.with_name("copy")
+    shutil.copytree(node.folder, copy)
+    node.start()
+    kafka.wait_until_ready()
+    produce(kafka.bootstrap, "events", numbered(10, 10))
+    configure(project, kafka.bootstrap, "events", source="timeout_seconds: 20")
+    command = [
+        "-m",
+        "event_archive",
+        "ingest",
+        "--follow",
+        "--max-latency",
+        "1",
+        "--config",
+        str(project.config_file),
+    ]
+    with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: stream_status(project.config(), "events").events == 20)
+            process.send_signal(signal.SIGSTOP)  # as if it were cut off from the network
+            node.kill()
+            shutil.rmtree(node.folder)
+            shutil.copytree(copy, node.folder)
+            node.start()
+            kafka.wait_until_ready()
+            produce(kafka.bootstrap, "events", [Event(b"others %d" % n) for n in range(15)])
+            process.send_signal(signal.SIGCONT)
+            assert process.stderr is not None
+            told = ""
+            while "another event at offset 19" not in told:
+                told = process.stderr.readline()
+                assert told, "it ended without a word"
+        finally:
+            process.terminate()
+    assert [record[2][:2] for record in archived(project)[0]] == [b"0/"] * 20
+    (problem,) = project.ingest().problems
+    assert "another event at offset 19" in str(problem)
+
+
 # Records that can't be read
 
 
@@ -297,6 +349,50 @@ def test_a_record_that_is_damaged_at_the_broker_is_no_hole(
     kafka.wait_until_ready()
     assert project.ingest().events == 20
     assert stream_coverage(project.config(), "events").partitions[0].hole_offsets == 0
+    assert_same(project, kafka.bootstrap, "events")
+
+
+def test_following_takes_up_a_partition_again_once_it_can_be_read(
+    project: Project, private_kafka: PrivateKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a restart: it looks again from time to time."""
+    monkeypatch.setattr(kafka_ingest, "_HALTED_SECONDS", 1.0)
+    monkeypatch.setattr(kafka_ingest, "_LOOK_SECONDS", 0.5)
+    kafka = private_kafka()
+    kafka.create_topic("events")
+    for round_ in range(2):
+        produce(kafka.bootstrap, "events", numbered(round_ * 10, 10))
+    (node,) = kafka.nodes
+    node.stop()
+    (segment,) = node.data_folder.glob("events-0/*.log")
+    whole = segment.read_bytes()
+    segment.write_bytes(whole.replace(b"0/15.", b"0/1X."))
+    node.start()
+    kafka.wait_until_ready()
+    configure(project, kafka.bootstrap, "events", source="timeout_seconds: 20")
+    stop = threading.Event()
+    told: list[str] = []
+    following = threading.Thread(
+        target=lambda: ingest_stream(
+            project.config(),
+            "events",
+            follow=Follow(stop, max_latency_seconds=1),
+            on_warning=told.append,
+        )
+    )
+    following.start()
+    try:
+        wait_for(lambda: bool(told))
+        assert "can't be read from offset" in told[0]
+        node.stop()
+        segment.write_bytes(whole)
+        node.start()
+        kafka.wait_until_ready()
+        wait_for(lambda: stream_status(project.config(), "events").events == 20)
+    finally:
+        stop.set()
+        following.join()
+    assert len(told) == 1, "once is enough"
     assert_same(project, kafka.bootstrap, "events")
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from event_archive.coverage import stream_coverage
+from event_archive.errors import SourceProblem
 from event_archive.ingest import ingest_stream
 from event_archive.status import stream_status
+from event_archive.verify import verify_stream
 from tests.kafka.topics import (
     QUICK,
     Event,
@@ -18,6 +21,7 @@ from tests.kafka.topics import (
     assert_same,
     configure,
     consumed,
+    delete_until,
     numbered,
     produce,
     send,
@@ -324,6 +328,46 @@ def test_the_first_ingest_starts_where_the_configuration_says(
         produce(kafka.bootstrap, topic, [Event(b"later", partition=partition, timestamp_ms=1)])
     assert project.ingest().events == 2
     assert not stream_coverage(project.config(), "events").has_gaps
+
+
+def test_a_start_before_what_the_broker_still_has_is_a_gap(
+    project: Project, kafka: Kafka, topic: str
+) -> None:
+    """What was asked for and is gone is missed, also at the very beginning; beyond the end there is nothing to begin at."""
+    produce(kafka.bootstrap, topic, numbered(0, 20))
+    admin = kafka.admin()
+    delete_until(admin, topic, 15)
+    configure(project, kafka.bootstrap, topic, source="start_at: {0: 500}")
+    with pytest.raises(SourceProblem, match="ends at 20"):
+        project.ingest()
+    configure(project, kafka.bootstrap, topic, source="start_at: {0: 5}")
+    assert project.ingest().events == 5
+    (partition,) = stream_coverage(project.config(), "events").partitions
+    assert [(gap.from_offset, gap.to_offset) for gap in partition.gaps] == [(5, 15)]
+    assert verify_stream(project.config(), "events").damages == ()
+
+
+def test_a_position_behind_an_open_transaction_keeps_nobody_waiting(
+    project: Project, kafka: Kafka, create_topic: CreateTopic
+) -> None:
+    """As after a switch from uncommitted to committed events, while other partitions have ever more."""
+    topic = create_topic(2)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic, **QUICK})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    send(producer, topic, numbered(0, 5))
+    producer.flush(30)
+    configure(project, kafka.bootstrap, topic, source="isolation: read_uncommitted")
+    assert project.ingest().events == 5
+    produce(kafka.bootstrap, topic, numbered(0, 7, partition=1))
+    configure(project, kafka.bootstrap, topic, source="timeout_seconds: 10")
+    started = time.monotonic()
+    assert project.ingest().events == 7
+    assert time.monotonic() - started < 9, "it waited for what can't come"
+    producer.commit_transaction(30)
+    produce(kafka.bootstrap, topic, numbered(5, 2))
+    assert project.ingest().events == 2
+    assert_same(project, kafka.bootstrap, topic)
 
 
 def test_an_ingest_ends_although_events_keep_coming(project: Project, kafka: Kafka, topic: str) -> None:

@@ -108,7 +108,9 @@ def _lost(stream: str, topic: Topic, positions: Positions, state: TopicState, pa
     start = plan.starts[partition]
     if start.is_anchor_there:
         for block in Reader(stream, topic.source, {partition: start}).blocks(lambda: False, None):
-            if block.halted:
+            if block.failure is not None:
+                raise block.failure
+            if any(halted.is_contradiction for halted in block.halted):
                 return partition
             if len(block.offsets) or block.ends or block.is_last:
                 break

@@ -74,7 +74,7 @@ class BatchBuilder:
             SourceProblem: an offset came that was read before; nothing of the block is taken.
         """
         if len(block.offsets):
-            ordered = self._sorted(block)
+            ordered = self._checked(block)
             self._blocks.append(ordered)
             for partition, (_, end) in ordered.slices.items():
                 self.positions[partition] = int(ordered.offsets[end - 1]) + 1
@@ -83,7 +83,7 @@ class BatchBuilder:
         for partition, end in block.ends.items():
             self.positions[partition] = max(self.positions[partition], end)
 
-    def _sorted(self, block: Block) -> _Sorted:
+    def _checked(self, block: Block) -> _Sorted:
         partitions, offsets = block.partitions, block.offsets
         starts = np.flatnonzero(np.diff(partitions, prepend=-1))
         ends = np.append(starts[1:], len(partitions))
@@ -91,6 +91,8 @@ class BatchBuilder:
             int(partitions[start]): (int(start), int(end))
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         }
+        if len(slices) != len(starts):
+            raise ValueError("the records of a block must stand together by partition")
         steps = np.diff(offsets, prepend=0)
         steps[starts] = offsets[starts] - np.array([self.positions[p] for p in slices]) + 1
         if (steps <= 0).any():

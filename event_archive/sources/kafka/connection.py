@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SHORTEST_SECRET = 3
+_WORKED = (
+    "in state UP"  # what librdkafka says of a connection that it loses, as against one that it never had
+)
 
 _REMEDIES = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic; check `topic`, or make it",
@@ -40,9 +43,12 @@ class Errors:
 
     def __init__(self) -> None:
         self.newest: KafkaError | None = None
+        self.has_lost_brokers = False
+        """Whether there was a moment without a connection to any broker."""
 
     def note(self, error: KafkaError) -> None:
         """Takes in an error."""
+        self.has_lost_brokers |= error.code() == KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - its public name
         # That all brokers are down only sums up what was said of each.
         if error.code() != KafkaError._ALL_BROKERS_DOWN or self.newest is None:  # noqa: SLF001 - its public name
             self.newest = error

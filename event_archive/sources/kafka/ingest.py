@@ -18,7 +18,7 @@ from event_archive.sources.kafka.batches import BatchBuilder
 from event_archive.sources.kafka.plan import Plan, make_plan
 from event_archive.sources.kafka.positions import Positions, encode_claims
 from event_archive.sources.kafka.reading import Block, Reader
-from event_archive.sources.kafka.topic import Identity, Topic
+from event_archive.sources.kafka.topic import Topic, TopicState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ _AHEAD_BYTES = 3 * 2**25  # about what is read while a commit of the default siz
 _SHORTEST_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
 _QUIET_PASSES = 10
+_HALTED_SECONDS = 60.0
 
 
 def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None) -> None:
@@ -41,7 +42,7 @@ def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None
         SourceProblem: the topic isn't the archived one, or can't be read by this user.
         SourceUnavailable: the brokers don't answer.
     """
-    topic = Topic(source)
+    topic = Topic(source, stop=follow.stop if follow else None)
     topic.identity()  # no table is made for a topic that can't be read
     quiet_passes = 0
     while True:
@@ -54,7 +55,7 @@ def archive_topic(appender: Appender, source: KafkaSource, follow: Follow | None
         for halted in plan.halted:
             appender.note_problem(_place(source, halted.partition), halted.reason)
         commits = appender.commits
-        is_over = _Pass(appender, topic, state.identity, plan, follow).run()
+        is_over = _Pass(appender, topic, state, plan, follow).run()
         if is_over:
             return
         # The broker hasn't any more what it was asked for; if that goes on without a step ahead, slow down, and give up.
@@ -75,15 +76,24 @@ class _Pass:
     """One consumer's work, from the plan that it begins with to its end."""
 
     def __init__(
-        self, appender: Appender, topic: Topic, identity: Identity, plan: Plan, follow: Follow | None
+        self, appender: Appender, topic: Topic, state: TopicState, plan: Plan, follow: Follow | None
     ) -> None:
+        identity = state.identity
         self._appender = appender
         self._topic = topic
         self._identity = identity
+        self._unread = set(identity.partitions) - set(state.bounds)
         self._follow = follow
+        self._began_at = time.monotonic()
+        self._has_halted = bool(plan.halted or plan.waiting)
         self._plan = plan
         self._builder = BatchBuilder(plan.starts, identity.topic_id)
-        self._targets = {p: start.target for p, start in plan.starts.items()}
+        self._targets = {
+            p: start.target
+            for p, start in plan.starts.items()
+            if start.is_anchor_there or start.target > start.position
+        }
+        self._advanced_at = time.monotonic()
         self._oldest_pending: float | None = None
         self._committed_at = float("-inf")
         self._looked_at = time.monotonic()
@@ -127,18 +137,40 @@ class _Pass:
                 if self._builder.has_something:
                     self._commit()
                 raise block.failure
+            self._require_advance()
             if block.is_last:
                 return False
             if self._follow and time.monotonic() - self._looked_at > _LOOK_SECONDS and self._has_changed():
                 return False
         return True
 
+    def _require_advance(self) -> None:
+        """Ends an ingest that doesn't follow and waits in vain for some partitions, while others have ever more.
+
+        Raises:
+            SourceUnavailable: what was read until then is committed.
+        """
+        patience = self._topic.source.timeout_seconds
+        if self._follow or not self._targets or time.monotonic() - self._advanced_at < patience:
+            return
+        if self._builder.has_something:
+            self._commit()
+        partition = min(self._targets)
+        raise SourceUnavailable(
+            f"topic {self._topic.source.topic} partition {partition}: nothing came for {patience:.0f} s, although there are events "
+            f"up to {self._targets[partition]}. What was read of the others is archived."
+        )
+
     def _take(self, block: Block) -> None:
         for halted in block.halted:
             self._appender.note_problem(_place(self._topic.source, halted.partition), halted.reason)
             self._targets.pop(halted.partition, None)
+            self._has_halted = True
         self._builder.add(block)
-        for partition in {*np.unique(block.partitions).tolist(), *block.ends} & self._targets.keys():
+        touched = {*np.unique(block.partitions).tolist(), *block.ends} & self._targets.keys()
+        if touched:
+            self._advanced_at = time.monotonic()
+        for partition in touched:
             if self._builder.positions[partition] >= self._targets[partition]:
                 del self._targets[partition]
         if self._oldest_pending is None and self._builder.has_something:
@@ -191,11 +223,18 @@ class _Pass:
             )
 
     def _is_same_topic(self) -> bool:
-        self._looked_at = time.monotonic()
         now = self._topic.identity()
         return (now.cluster_id, now.topic_id) == (self._identity.cluster_id, self._identity.topic_id)
 
     def _has_changed(self) -> bool:
-        """Whether the topic has other partitions, or is another one."""
+        """Whether the topic has other partitions, one that wasn't read may be readable again, or it is another topic."""
         self._looked_at = time.monotonic()
-        return self._topic.identity() != self._identity
+        now = self._topic.identity()
+        if self._looked_at - self._began_at > _HALTED_SECONDS:
+            self._began_at = self._looked_at
+            bounds = self._topic.state().bounds
+            if self._has_halted or any(
+                p in bounds and bounds[p].high < position for p, position in self._builder.positions.items()
+            ):
+                return True
+        return now != self._identity or not self._unread.isdisjoint(now.led)

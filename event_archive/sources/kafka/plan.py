@@ -53,6 +53,8 @@ class Halted:
 
     partition: int
     reason: str
+    is_contradiction: bool = True
+    """Whether the broker has other events, which an operator may accept; else it can't give those that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Plan:
 
     starts: dict[int, Start]
     halted: tuple[Halted, ...]
+    waiting: tuple[int, ...] = ()
+    """Partitions that stand behind the beginning of an open transaction, from where the broker gives nothing yet."""
 
 
 def refuse_another_topic(stream: str, source: KafkaSource, positions: Positions, state: TopicState) -> None:
@@ -95,15 +99,28 @@ def make_plan(stream: str, topic: Topic, positions: Positions, state: TopicState
     first_offsets = _first_offsets(topic, state) if is_first else {}
     starts = {}
     halted = []
+    waiting = []
     for partition, bounds in state.bounds.items():
         claim = positions.by_partition.get(partition)
         if claim is not None and claim.topic_id != state.identity.topic_id:
             claim = None  # of a topic before this one, which had more partitions when this one was accepted
         target = bounds.high if source.isolation == "read_uncommitted" else bounds.stable
         if claim is None:
-            position = max(first_offsets.get(partition, bounds.low), bounds.low)
+            first = first_offsets.get(partition, bounds.low)
+            if first > bounds.high:
+                raise SourceProblem(
+                    f"topic {source.topic} partition {partition}: start_at names offset {first}, but the partition ends at "
+                    f"{bounds.high}."
+                )
             source_id = encode_source_id(state.identity.cluster_id, source.topic, generation)
-            starts[partition] = Start(partition, source_id, min(position, bounds.high), target, is_new=True)
+            starts[partition] = Start(
+                partition,
+                source_id,
+                max(first, bounds.low),
+                target,
+                is_new=True,
+                gap_from=first if first < bounds.low else None,
+            )
         elif bounds.high < claim.next_offset:
             halted.append(Halted(partition, less_reason(stream, partition, claim, bounds)))
         else:
@@ -118,7 +135,15 @@ def make_plan(stream: str, topic: Topic, positions: Positions, state: TopicState
                 anchor_digest=claim.anchor_digest,
                 is_anchor_there=claim.anchor_offset >= bounds.low,
             )
-    return Plan(starts, tuple(halted))
+        if (
+            partition in starts
+            and source.isolation == "read_committed"
+            and starts[partition].read_from > bounds.stable
+        ):
+            waiting.append(partition)
+            if not starts[partition].is_new:
+                del starts[partition]
+    return Plan(starts, tuple(halted), tuple(waiting))
 
 
 def less_reason(stream: str, partition: int, claim: PartitionClaim, bounds: Bounds) -> str:
@@ -153,11 +178,11 @@ def _first_offsets(topic: Topic, state: TopicState) -> dict[int, int]:
             found = topic.offsets_at(state.bounds, milliseconds)
             return {p: state.bounds[p].high if offset is None else offset for p, offset in found.items()}
         case dict() as offsets:
-            unknown = sorted(set(offsets) - set(state.bounds))
+            unknown = sorted(set(offsets) - set(state.identity.partitions))
             if unknown:
                 raise SourceProblem(
                     f"topic {topic.source.topic} at {topic.source.brokers}: start_at names partition {unknown[0]}, which the "
-                    f"topic hasn't; it has {len(state.bounds)}."
+                    f"topic hasn't; it has {len(state.identity.partitions)}."
                 )
             return dict(offsets)
         case _:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -103,15 +103,24 @@ class Reader:
                 [TopicPartition(topic, s.partition, s.read_from) for s in self._starts.values()]
             )
         heard_at = time.monotonic()
+        has_heard = False
         try:
             while not is_done() and not (stop and stop.is_set()):
                 with without_cycle_collector():
                     block = self._next_block()
+                if self._errors.has_lost_brokers:
+                    if has_heard:
+                        # Who answers when they are there again may have other events: begin anew with the newest archived
+                        # one. (Where only some brokers are lost, the leader epochs of the others tell of other events.)
+                        yield replace(_EMPTY, is_last=True)
+                        return
+                    self._errors.has_lost_brokers = False  # the first connections take a while
                 if block is not None:
-                    heard_at = time.monotonic()
+                    has_heard = True
                     yield block
                     if block.is_last:
                         return
+                    heard_at = time.monotonic()
                 elif stop is None and time.monotonic() - heard_at > self._source.timeout_seconds:
                     yield replace(
                         _EMPTY, failure=unavailable(self._source, self._errors, self._source.timeout_seconds)
@@ -154,9 +163,15 @@ class Reader:
             ends = {partition: end for partition, end in ends.items() if partition not in self._halted}
             for partition in ends:  # only after the records that came before the end
                 self._unproved.pop(partition, None)
-        messages.sort(key=Message.partition)  # which keeps the order within each
+        messages.sort(key=Message.partition)  # type: ignore[arg-type]  # keeps the order within each
         partitions, offsets = partitions_of(messages), offsets_of(messages)
-        columns, size_bytes = record_columns(messages)
+        try:
+            columns, size_bytes = record_columns(messages)
+        except (SystemError, UnicodeDecodeError):
+            messages = self._with_readable_headers(messages, halted)
+            ends = {partition: end for partition, end in ends.items() if partition not in self._halted}
+            partitions, offsets = partitions_of(messages), offsets_of(messages)
+            columns, size_bytes = record_columns(messages)
         return Block(
             partitions,
             offsets,
@@ -177,14 +192,30 @@ class Reader:
         if partition is not None and partition >= 0 and not error.retriable():
             # The client goes on behind what it can't read, and what it left out must not pass for a hole.
             reason = f"can't be read from offset {message.offset()} on, or shortly before it: {error.str().rstrip('.')}"
-            self._halt(partition, reason, halted)
+            self._halt(Halted(partition, reason, is_contradiction=False), halted)
         return False
 
-    def _halt(self, partition: int, reason: str, halted: list[Halted]) -> None:
-        if partition not in self._halted:
-            self._halted.add(partition)
-            halted.append(Halted(partition, reason))
-            self._consumer.incremental_unassign([TopicPartition(self._source.topic, partition)])
+    def _halt(self, why: Halted, halted: list[Halted]) -> None:
+        if why.partition not in self._halted:
+            self._halted.add(why.partition)
+            halted.append(why)
+            self._consumer.incremental_unassign([TopicPartition(self._source.topic, why.partition)])
+
+    def _with_readable_headers(self, messages: list[Message], halted: list[Halted]) -> list[Message]:
+        """The records before the first one of each partition whose headers the client can't give."""
+        records = []
+        for message in messages:
+            partition: Any = message.partition()
+            if partition in self._halted and any(why.partition == partition for why in halted):
+                continue
+            try:
+                message.headers()
+            except (SystemError, UnicodeDecodeError):
+                reason = f"has a header at offset {message.offset()} whose name is no UTF-8, which Kafka's protocol asks for"
+                self._halt(Halted(partition, reason, is_contradiction=False), halted)
+            else:
+                records.append(message)
+        return records
 
     def _proved(self, messages: list[Message], dropped: set[int], halted: list[Halted]) -> list[Message]:
         """Takes the records that are archived already out of `messages`, after a look whether they are still the same."""
@@ -198,7 +229,8 @@ class Reader:
                 records.append(message)
             elif self._contradicts(start, message):
                 dropped.add(start.partition)
-                self._halt(start.partition, differs_reason(self._stream, start.partition, offset), halted)
+                reason = differs_reason(self._stream, start.partition, offset or 0)
+                self._halt(Halted(start.partition, reason), halted)
             elif offset >= start.position:  # type: ignore[operator]
                 del self._unproved[start.partition]
                 records.append(message)
@@ -211,7 +243,10 @@ class Reader:
         """
         offset = message.offset()
         if offset == start.anchor_offset:
-            return message_digest(message) != start.anchor_digest
+            try:
+                return message_digest(message) != start.anchor_digest
+            except (SystemError, UnicodeDecodeError):  # headers that no archived event has
+                return True
         return self._source.isolation == "read_committed" and offset < start.position  # type: ignore[operator]
 
 

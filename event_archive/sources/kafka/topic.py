@@ -5,8 +5,9 @@ What doesn't live here: reading its records (`reading`).
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import (
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _RETRY_SECONDS = 0.3
 _GROUP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
+_LAST_ANSWER_SECONDS = 3.0
 _HEARD_AT_MOST = 100
 
 
@@ -42,6 +44,8 @@ class Identity:
     cluster_id: str
     topic_id: str
     partitions: tuple[int, ...]
+    led: frozenset[int] = field(default=frozenset(), compare=False)
+    """Partitions that have a leader at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,15 @@ class TopicState:
 class Topic:
     """Questions to the brokers of a topic. Each waits for an answer for `timeout_seconds` at most."""
 
-    def __init__(self, source: KafkaSource, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        source: KafkaSource,
+        *,
+        timeout_seconds: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.source = source
+        self._stop = stop or threading.Event()
         self.errors = Errors()
         self._timeout_seconds = source.timeout_seconds if timeout_seconds is None else timeout_seconds
         with kafka_errors(source):
@@ -92,6 +103,7 @@ class Topic:
                 cluster.result().cluster_id,
                 str(topic.topic_id),
                 tuple(sorted(partition.id for partition in topic.partitions)),
+                frozenset(partition.id for partition in topic.partitions if partition.leader is not None),
             )
 
         return self._repeat(ask)
@@ -99,10 +111,11 @@ class Topic:
     def state(self) -> TopicState:
         """The topic as it is now; see `identity` for errors."""
         identity = self.identity()
-        low = self._offsets(identity.partitions, OffsetSpec.earliest())
+        partitions = sorted(identity.led)
+        low = self._offsets(partitions, OffsetSpec.earliest())
         # In this order, each is at least as new as the one before, whatever is written meanwhile.
-        stable = self._offsets(identity.partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
-        high = self._offsets(identity.partitions, OffsetSpec.latest())
+        stable = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+        high = self._offsets(partitions, OffsetSpec.latest())
         bounds = {
             p: Bounds(low[p], stable[p], high[p])
             for p in identity.partitions
@@ -112,7 +125,9 @@ class Topic:
 
     def offsets_at(self, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int | None]:
         """First offset of each partition whose timestamp is this or a later one, None where there is none."""
-        found = self._offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms))
+        found = self._offsets(
+            partitions, OffsetSpec.for_timestamp(max(timestamp_ms, 0))
+        )  # below 0 they mean other things
         return {partition: None if offset < 0 else offset for partition, offset in found.items()}
 
     def write_group_offsets(self, group: str, offsets: Mapping[int, int]) -> str | None:
@@ -169,15 +184,20 @@ class Topic:
         """Asks until there is an answer: a broker that has just been restarted gives none for a while."""
         until = time.monotonic() + self._timeout_seconds
         while True:
-            left = until - time.monotonic()
+            is_stopped = self._stop.is_set()
+            left = min(
+                until - time.monotonic(), _LAST_ANSWER_SECONDS if is_stopped else self._timeout_seconds
+            )
             try:
                 with kafka_errors(self.source, self.errors):
                     try:
-                        return ask(min(max(left, 0.1), _ANSWER_SECONDS))
+                        answer = ask(min(max(left, 0.1), _ANSWER_SECONDS))
                     except KafkaException:
                         self._hear()
                         raise
+                    self.errors.newest = None  # what went wrong before is over
+                    return answer
             except SourceUnavailable:
-                if left <= _RETRY_SECONDS:
+                if left <= _RETRY_SECONDS or is_stopped:
                     raise
-                time.sleep(_RETRY_SECONDS)
+                self._stop.wait(_RETRY_SECONDS)

@@ -9,6 +9,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from event_archive.archive.snapshot import read_snapshot
+from event_archive.coverage import table_coverage
 from event_archive.sources.kafka.plan import refuse_another_topic
 from event_archive.sources.kafka.status import STATUS_SECONDS, TopicHistory
 from event_archive.sources.kafka.topic import Topic
@@ -37,11 +38,34 @@ def missing_until(
         for gap in history.gaps
         if gap.source_id in current and gap.from_offset < (reached.get(gap.partition) or gap.to_offset)
     ]
+    missing += [
+        (partition, 0, 0, "are not known: the partition has no leader at the moment")
+        for partition in sorted(set(state.identity.partitions) - set(state.bounds))
+    ]
+    begins = {
+        (p.source_id, p.partition): p.intervals[0].first
+        for p in table_coverage(table, stream).partitions
+        if p.intervals
+    }
     for partition, bounds in sorted(state.bounds.items()):
         offset = reached.get(partition)
         needed = bounds.high if offset is None else offset
         claim = history.positions.by_partition.get(partition)
-        position = claim.next_offset if claim is not None else bounds.low
+        if claim is not None and claim.topic_id != state.identity.topic_id:
+            claim = None
+        if claim is None:
+            position = first = bounds.low
+        else:
+            position = claim.next_offset
+            first = begins.get((claim.source_id, partition), position)
+            if bounds.high < position:
+                missing.append(
+                    (partition, bounds.high, position, "are archived, but the broker has lost them")
+                )
+        if bounds.low < min(first, needed):
+            missing.append(
+                (partition, bounds.low, min(first, needed), "lie before where the archive began (start_at)")
+            )
         if position < needed:
             is_held = source.isolation == "read_committed" and position >= bounds.stable
             reason = "wait for an open transaction" if is_held else "are not archived yet"

@@ -1,0 +1,22 @@
+"""How much the campaign does. What doesn't live here: how each row understands it (`rows`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Parameters of a run."""
+
+    kills: int = 100
+    """In each of the rows 1 and 2."""
+    rounds: int = 10
+    """Of each fault of the other rows."""
+    seconds: float = 3.0
+    """How long producers write between two faults of the rows 6 and 8."""
+    seed: int = 1
+
+
+QUICK = Settings(kills=20, rounds=2, seconds=0.7)
+"""What the tests do."""
