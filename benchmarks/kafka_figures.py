@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
@@ -16,13 +15,12 @@ import pyarrow.parquet as pq
 from benchmarks.kafka_events import ROOT, fill, start_producers
 from benchmarks.measuring import Figure, event_archive, median, run
 from demo.kafka.broker import start_kafka
-from demo.kafka.jars import KafkaUnavailable
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.replay.digests import DIGESTED_COLUMNS, Digests
 from event_archive.sources.kafka.reading import FETCH_PROPERTIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from demo.kafka.broker import Kafka
@@ -42,15 +40,9 @@ FOLLOW_SECONDS = 60
 REPLAYED_EVENTS = 10_000_000
 
 
-@contextlib.contextmanager
-def _kafka(folder: Path) -> Iterator[Kafka]:
+def _kafka(folder: Path) -> AbstractContextManager[Kafka]:
     # A heap and a compiler like those of a server: what is measured is not to be the broker.
-    try:
-        started = start_kafka(folder / "kafka", jvm_options=("-Xmx1G",))
-        with started as kafka:
-            yield kafka
-    except KafkaUnavailable as reason:
-        sys.exit(f"no Kafka, so no figures of it: {reason}")
+    return start_kafka(folder / "kafka", jvm_options=("-Xmx1G",))
 
 
 def _write_config(folder: Path, brokers: str, *topics: str) -> None:
@@ -158,16 +150,20 @@ def following(folder: Path, scale: float) -> None:
         with (folder / "follow.log").open("w") as log:
             ingest = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         print(f"Kafka: lag behind {RATE:,} events a second, ingest --follow --max-latency 2:")
-        while any(producer.poll() is None for producer in producers):
-            lag = _status(folder, "bench")["lag"]
-            print(f"  after {time.monotonic() - started:4.0f} s {lag:10,} events")
-            time.sleep(seconds / 10)
-        while (lag := _status(folder, "bench")["lag"]) and ingest.poll() is None:
-            time.sleep(0.1)
-        print(f"  after {time.monotonic() - started:4.0f} s {lag:10,} events; nothing comes any more")
-        ingest.send_signal(signal.SIGTERM)
-        if ingest.wait():
-            sys.exit((folder / "follow.log").read_text())
+        try:
+            while any(producer.poll() is None for producer in producers):
+                lag = _status(folder, "bench")["lag"]
+                print(f"  after {time.monotonic() - started:4.0f} s {lag:10,} events")
+                time.sleep(seconds / 10)
+            while (lag := _status(folder, "bench")["lag"]) and ingest.poll() is None:
+                time.sleep(0.1)
+            print(f"  after {time.monotonic() - started:4.0f} s {lag:10,} events; nothing comes any more")
+            ingest.send_signal(signal.SIGTERM)
+            if ingest.wait():
+                sys.exit((folder / "follow.log").read_text())
+        finally:
+            for process in (ingest, *producers):
+                process.kill()  # does nothing where it has ended
         _check(folder, "bench", backlog + RATE * seconds)
 
 
