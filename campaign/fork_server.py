@@ -63,9 +63,6 @@ def _become(order: dict[str, Any]) -> NoReturn:
         os.dup2(err.fileno(), 2)
     os.chdir(order["folder"])
     os.environ["COLUMNS"] = "1000"
-    if order["environment"]:  # which only a new program would heed
-        command = [sys.executable, "-m", "event_archive", *order["arguments"]]
-        os.execve(sys.executable, command, {**os.environ, **order["environment"]})  # noqa: S606 - no shell is wanted
     sys.argv = ["event-archive", *order["arguments"]]
     prepare(order["faults"])
     main()

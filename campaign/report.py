@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from campaign.truth import Comparison, TruthFailed
+from campaign.truth import TruthFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from campaign.archive_record import Comparison
     from campaign.settings import Settings
 
 

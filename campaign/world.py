@@ -11,18 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
-
-from campaign.ingesters import PATIENCE_SECONDS, Command, Forks
-from campaign.producing import TOPIC_CONFIG, Producers
-from campaign.truth import ArchiveRecord, Record, TruthFailed, Witness, compare, read_archive
+from campaign.archive_record import ArchiveRecord, compare, read_archive
+from campaign.live_topic import LiveTopic
+from campaign.truth import Record, TruthFailed, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from campaign.faults import Fault
+    from campaign.ingesters import Command, Forks
+    from campaign.producing import Producers
     from campaign.report import RowReport
     from campaign.settings import Settings
     from demo.kafka.broker import Kafka
@@ -75,15 +74,16 @@ class Campaign:
         folder.mkdir(parents=True)
         broker = kafka or self.kafka
         world = World(
-            row,
-            folder,
-            self.forks,
-            broker,
-            name,
-            len(replicas) if replicas else partitions,
-            Witness(broker.bootstrap, name),
-            broker.admin(),
-            self.settings,
+            row=row,
+            settings=self.settings,
+            kafka=broker,
+            topic=name,
+            partitions=len(replicas) if replicas else partitions,
+            witness=Witness(broker.bootstrap, name),
+            admin=broker.admin(),
+            writings=0,
+            folder=folder,
+            forks=self.forks,
         )
         world.create_topic(topic_config, replicas)
         world.configure(**settings)
@@ -91,33 +91,11 @@ class Campaign:
 
 
 @dataclass(slots=True)
-class World:
+class World(LiveTopic):
     """One topic and the project that archives it."""
 
-    row: RowReport
     folder: Path
     forks: Forks
-    kafka: Kafka
-    topic: str
-    partitions: int
-    witness: Witness
-    admin: AdminClient
-    """Kept for the world's whole life: an admin client that is collected never answers what it was asked."""
-    settings: Settings
-    _written: int = 0
-
-    def create_topic(
-        self, config: Mapping[str, object] | None = None, replicas: list[list[int]] | None = None
-    ) -> None:
-        """Creates the topic, with a configuration beyond what the records need, and node ids per partition if given."""
-        config = {**TOPIC_CONFIG, **(config or {})}
-        if replicas is None:
-            self.kafka.create_topic(self.topic, self.partitions, config=config)
-            return
-        texts = {key: str(value) for key, value in config.items()}
-        topic = NewTopic(self.topic, self.partitions, replica_assignment=replicas, config=texts)
-        self.admin.create_topics([topic])[self.topic].result(_ADMIN_SECONDS)
-        self.kafka.wait_until_ready()
 
     @property
     def table(self) -> Path:
@@ -140,49 +118,17 @@ class World:
         document = {"archive": "archive", "warehouse": "warehouse", "streams": {STREAM: stream}}
         (self.folder / "event_archive.yaml").write_text(json.dumps(document))  # JSON is YAML
 
-    def producing(self, **options: Any) -> Producers:
-        """Producers that write to the topic; other records each time."""
-        self._written += 1
-        seed = f"{self.settings.seed}/{self.row.number}/{self._written}"
-        return Producers(self.kafka.bootstrap, self.topic, partitions=self.partitions, seed=seed, **options)
-
-    def write(self, *, transactions: bool = True, is_held_back: bool = False) -> None:
-        """Has producers write for a while, and longer where a partition has got nothing yet.
-
-        Args:
-            transactions: whether some of them write transactions.
-            is_held_back: whether a transaction is open, behind which a consumer sees nothing.
-        """
-        before = self.high()
-        with self.producing(transactions=transactions) as producers:
-            time.sleep(self.settings.seconds)
-            self.wait_until(lambda: all(high > before[p] for p, high in self.high().items()), "producers")
-        if not is_held_back:
-            self.wait_for_transactions()
-            fresh = Witness(self.kafka.bootstrap, self.topic)
-            fresh.catch_up()
-            self.row.acknowledged += producers.check(fresh)
-
-    def wait_for_backlog(self, events: int) -> None:
-        """Waits until the brokers have got so many events more, so that there is something to commit."""
-        wanted = sum(self.high().values()) + events
-        self.wait_until(lambda: sum(self.high().values()) >= wanted, "producers")
-
-    def start(
-        self, *arguments: str, faults: Sequence[Fault] = (), environment: Mapping[str, str] | None = None
-    ) -> Command:
-        """Starts a command of `event-archive`; see `Forks.run`."""
-        return self.forks.run(arguments, folder=self.folder, faults=faults, environment=environment)
+    def start(self, *arguments: str, faults: Sequence[Fault] = ()) -> Command:
+        """Starts a command of `event-archive`."""
+        return self.forks.run(arguments, folder=self.folder, faults=faults)
 
     def start_ingest(self, faults: Sequence[Fault] = ()) -> Command:
         """Starts an ingest of what is there now."""
         return self.start("ingest", faults=faults)
 
-    def start_following(
-        self, faults: Sequence[Fault] = (), *, environment: Mapping[str, str] | None = None
-    ) -> Command:
+    def start_following(self, faults: Sequence[Fault] = ()) -> Command:
         """Starts an ingest that goes on until it is ended."""
-        return self.start("ingest", "--follow", "--max-latency", "1", faults=faults, environment=environment)
+        return self.start("ingest", "--follow", "--max-latency", "1", faults=faults)
 
     def ingest(self) -> Command:
         """Ingests what is there now.
@@ -225,11 +171,6 @@ class World:
         command.wait()
         return command
 
-    def source_id(self, generation: int = 1) -> str:
-        """The source id of the topic, as DESIGN has it."""
-        cluster = self.admin.describe_cluster(request_timeout=30).result(_ADMIN_SECONDS).cluster_id
-        return f"kafka://{cluster}/{self.topic}" + (f"#{generation}" if generation > 1 else "")
-
     def entries(self) -> int:
         """Number of entries in the log."""
         return len(list((self.table / "_delta_log").glob("[0-9]*.json")))
@@ -259,60 +200,6 @@ class World:
         """Waits until the log has so many entries more than it has now, or than it had; see `wait_until`."""
         wanted = (self.entries() if than is None else than) + more
         self.wait_until(lambda: self.entries() >= wanted, f"{wanted} log entries", by=by)
-
-    def wait_until(self, holds: Callable[[], bool], what: str, *, by: Command | None = None) -> None:
-        """Waits until `holds`.
-
-        Args:
-            holds: is asked again and again.
-            what: in words.
-            by: the command that should bring it about; if it ends, waiting is in vain.
-
-        Raises:
-            TruthFailed: it takes too long.
-        """
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not holds():
-            if by is not None and not by.is_running() and not holds():
-                raise TruthFailed(f"a command ended with {by.code} before there was {what}: {by.said()}")
-            if time.monotonic() > until:
-                raise TruthFailed(f"{self.topic}: waited {PATIENCE_SECONDS:.0f} s in vain for {what}")
-            time.sleep(0.01)
-
-    def high(self, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED) -> dict[int, int]:
-        """Where each partition ends."""
-        return self._offsets(OffsetSpec.latest(), isolation)
-
-    def low(self) -> dict[int, int]:
-        """Where each partition begins."""
-        return self._offsets(OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
-
-    def _offsets(self, spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, int]:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                self.admin.list_topics(self.topic, timeout=30)  # else it goes on asking a leader of the past
-                asked = {TopicPartition(self.topic, n): spec for n in range(self.partitions)}
-                answers = self.admin.list_offsets(asked, isolation_level=isolation, request_timeout=30)
-                return {
-                    place.partition: answer.result(_ADMIN_SECONDS).offset for place, answer in answers.items()
-                }
-            except KafkaException:  # a leader is being chosen
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.1)
-
-    def wait_for_transactions(self) -> None:
-        """Waits until no transaction is open any more."""
-        self.wait_until(
-            lambda: self.high() == self.high(IsolationLevel.READ_COMMITTED), "the end of all transactions"
-        )
-
-    def delete_records(self, before: Mapping[int, int]) -> None:
-        """Has the broker delete what lies before these offsets, as retention does."""
-        asked = [TopicPartition(self.topic, partition, offset) for partition, offset in before.items()]
-        for deleted in self.admin.delete_records(asked, request_timeout=30).values():
-            deleted.result(_ADMIN_SECONDS)
 
     def finish(self, producers: Iterable[Producers] = ()) -> None:
         """What ends every row: a last ingest takes the rest, and archive and topic are compared."""

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.data_file import column, string_column
+from event_archive.archive.data_file import column, open_data_file, string_column
 from event_archive.archive.log import Commit, DataFile, entry_fault, log_versions, parse_entry, read_entry
 from event_archive.durable import sha256_of
 from event_archive.errors import ArchiveDamaged, EventArchiveError
@@ -251,8 +251,7 @@ def _row_faults(path: Path, commit: Commit, file: DataFile, claimed: list[Span])
     span_of_run = np.repeat(np.arange(len(claimed)), [len(span.runs) for span in claimed])
     partitions = np.array([span.partition for span in claimed], np.int32)
     source_ids = string_column([span.source_id for span in claimed])
-    # Not by path alone: pyarrow would read the folder's name as a column.
-    with path.open("rb") as opened:
+    with open_data_file(path) as opened:
         parquet = pq.ParquetFile(opened)
         if parquet.metadata.num_rows != file.num_records:
             yield f"has {parquet.metadata.num_rows} rows, but its commit says {file.num_records}"

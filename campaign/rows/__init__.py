@@ -59,7 +59,7 @@ ROWS = (
             topics.leave_transaction_open,
         ),
     ),
-    Row(7, "the clock jumps back a day", (clock.jump, clock.jump_really)),
+    Row(7, "the clock jumps back a day", (clock.jump,)),
     Row(
         8,
         "the broker has less than the archive, or other events in their place",

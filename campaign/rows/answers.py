@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from campaign.faults import LANDED, MOMENTS
+from campaign.rows.rounds import every_round
 from campaign.truth import TruthFailed
 
 if TYPE_CHECKING:
@@ -32,16 +33,6 @@ def lose_answers(campaign: Campaign, row: RowReport) -> None:
             for moment in MOMENTS:
                 _die(world, {"moment": moment, "do": "die", "entry": 1 + number % 3})
     world.finish([producers])
-
-
-def create_at_once(campaign: Campaign, row: RowReport) -> None:
-    """Several first writers come to the first commit together.
-
-    Raises:
-        TruthFailed: one of them fails, or something is lost or doubled.
-    """
-    for _ in range(campaign.settings.rounds):
-        _create_at_once(campaign, row)
 
 
 def _fail(world: World, fault: Fault) -> None:
@@ -77,7 +68,13 @@ def _die(world: World, fault: Fault) -> None:
     world.row.done[f"died {fault['moment']}"] += 1
 
 
-def _create_at_once(campaign: Campaign, row: RowReport) -> None:
+@every_round
+def create_at_once(campaign: Campaign, row: RowReport) -> None:
+    """Several first writers come to the first commit together.
+
+    Raises:
+        TruthFailed: one of them fails, or something is lost or doubled.
+    """
     world = campaign.world(row)
     with world.producing() as producers:
         world.wait_for_backlog(150)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from campaign.archive_record import logged_files
 from campaign.faults import LANDED, MOMENTS
-from campaign.truth import TruthFailed, logged_files
+from campaign.truth import TruthFailed
 
 if TYPE_CHECKING:
     import random

@@ -6,7 +6,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from campaign.truth import TruthFailed, logged_files
+from campaign.archive_record import logged_files
+from campaign.truth import TruthFailed
 
 if TYPE_CHECKING:
     import random

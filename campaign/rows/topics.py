@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from campaign.rows.rounds import every_round
 from campaign.truth import Record, TruthFailed, Witness
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _ADDED = 2
 _MADE_ANEW = "made anew"
 
 
+@every_round
 def delete_between_ingests(campaign: Campaign, row: RowReport) -> None:
     """Events are deleted that no ingest has seen, in one partition all that are there.
 
@@ -47,6 +49,7 @@ def delete_between_ingests(campaign: Campaign, row: RowReport) -> None:
     row.done["events deleted before an ingest came: a gap, exactly recorded"] += 1
 
 
+@every_round
 def delete_under_follow(campaign: Campaign, row: RowReport) -> None:
     """Deleted while the one that reads them stands still.
 
@@ -70,6 +73,7 @@ def delete_under_follow(campaign: Campaign, row: RowReport) -> None:
     row.done["events deleted under an ingest that follows: a gap, exactly recorded"] += 1
 
 
+@every_round
 def let_retention_delete(campaign: Campaign, row: RowReport) -> None:
     """The broker's own retention deletes them.
 
@@ -130,6 +134,7 @@ def _without(partitions: dict[int, Record], gaps: list[tuple[int, int, int]]) ->
     }
 
 
+@every_round
 def make_anew(campaign: Campaign, row: RowReport) -> None:
     """The same name, another topic: nothing of it is taken until that is accepted.
 
@@ -169,6 +174,7 @@ def make_anew(campaign: Campaign, row: RowReport) -> None:
     row.done["the topic made anew accepted: archived as a second generation"] += 1
 
 
+@every_round
 def add_partitions(campaign: Campaign, row: RowReport) -> None:
     """Nothing of a new partition is left out, though its events come before anyone looks; `start_at` is about old ones.
 
@@ -197,6 +203,7 @@ def add_partitions(campaign: Campaign, row: RowReport) -> None:
     world.finish([producers])
 
 
+@every_round
 def leave_transaction_open(campaign: Campaign, row: RowReport) -> None:
     """What lies behind an open transaction waits, and `status` says why.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import os
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,15 @@ def string_column(values: list[str]) -> pa.StringArray:
     offsets = np.zeros(len(encoded) + 1, np.int32)
     np.cumsum([len(value) for value in encoded], out=offsets[1:])
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+
+
+def open_data_file(path: Path) -> pa.NativeFile:
+    """A data file, opened so that pyarrow's threads read it without calling Python.
+
+    One that did while the interpreter ends would abort the process. And a bare path won't do: pyarrow would read the folder's
+    name as a column.
+    """
+    return pa.OSFile(os.fsencode(path))
 
 
 class DataFileWriter:

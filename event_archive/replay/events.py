@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from event_archive import layout
+from event_archive.archive.data_file import open_data_file
 from event_archive.archive.log import REMEDY, Commit, DataFile, iter_commits
 from event_archive.durable import sha256_of
 from event_archive.errors import ArchiveDamaged, UsageError
@@ -137,7 +138,7 @@ class ArchivedEvents:
         rows_a_block: int,
     ) -> Iterator[Block]:
         first, last = rows_wanted
-        with whole_file(self._table, file).open("rb") as opened:
+        with open_data_file(whole_file(self._table, file)) as opened:
             parquet = pq.ParquetFile(opened)
             for group in range(parquet.num_row_groups):
                 size = parquet.metadata.row_group(group).num_rows

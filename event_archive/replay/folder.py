@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
+from event_archive.archive.data_file import open_data_file
 from event_archive.archive.log import iter_commits
 from event_archive.durable import sha256_of, storage_errors, sync
 from event_archive.errors import ArchiveDamaged, UsageError
@@ -118,7 +119,7 @@ class _FolderWriter:
         blank = {claim.state.source_id: claim for claim in decode_claims(commit.claims)}
         written: dict[str, int] = {source_id: claim.first_record for source_id, claim in blank.items()}
         for file in commit.added:
-            with whole_file(table, file).open("rb") as opened:
+            with open_data_file(whole_file(table, file)) as opened:
                 parquet = pq.ParquetFile(opened)
                 for group in range(parquet.num_row_groups):
                     rows = parquet.read_row_group(group, columns=["source_id", "source_offset", "value"])

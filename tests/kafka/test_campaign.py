@@ -124,13 +124,6 @@ def test_a_clock_that_jumps_back_a_day_changes_nothing_but_dates(campaign: Campa
     run(campaign, clock.jump, rounds=1)
 
 
-def test_a_clock_that_jumps_back_a_day_under_the_whole_process_changes_nothing_but_dates(
-    campaign: Campaign,
-) -> None:
-    """The Kafka client's too, where libfaketime is installed."""
-    run(campaign, clock.jump_really, rounds=1)
-
-
 def test_a_broker_restored_from_an_old_copy_is_not_followed_until_that_is_accepted(
     campaign: Campaign,
 ) -> None:

@@ -1,54 +1,17 @@
-"""The bugs that `planted_bugs` puts into a copy of our code, one at a time, and the tests that must turn red.
-
-A text that is to be replaced must stand in its file exactly once, so that the list can't quietly fall behind the code; a
-test holds it to that. What doesn't live here: planting them (`planted_bugs`).
-"""
+"""Bugs that lose, double or mix events of a topic."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from campaign.mutations.bug import Bug, Edit, a_bug
 
 ROWS = "tests/kafka/test_campaign.py"
 RECORDS = "tests/kafka/test_ingest_records.py"
 CONTRADICTIONS = "tests/kafka/test_ingest_contradictions.py"
 FOLLOW = "tests/kafka/test_ingest_follow.py"
-SECURED = "tests/kafka/test_ingest_secured.py"
 READING = "tests/kafka/test_what_is_delivered.py"
 RACES = "tests/faults/test_kill_and_race.py"
-DURABLE = "tests/event_archive/test_commit_is_durable_before_it_is_visible.py"
-FILES = "tests/event_archive/test_files_exactly_once.py"
-DAMAGED_FILES = "tests/event_archive/test_damaged_and_large_files.py"
-VERIFY = "tests/event_archive/test_verify_names_damage.py"
-ODD = "tests/event_archive/test_odd_cases.py"
-REPLAY = "tests/event_archive/test_replay.py"
 
 _KAFKA = "event_archive/sources/kafka"
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A text of a file, and what stands there instead."""
-
-    file: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """A bug, and what must notice it."""
-
-    name: str
-    edits: tuple[Edit, ...]
-    tests: tuple[str, ...]
-    """Arguments of pytest."""
-    row: int | None = None
-    """The row of the campaign that must notice it."""
-
-
-def _bug(name: str, file: str, old: str, new: str, *tests: str, row: int | None = None) -> Bug:
-    return Bug(name, (Edit(file, old, new),), tests, row)
-
 
 EXACTLY_ONCE = (
     Bug(
@@ -87,7 +50,7 @@ def _place(source""",
         (f"{ROWS}::test_an_ingest_killed_at_random_moments_loses_and_doubles_nothing",),
         1,
     ),
-    _bug(
+    a_bug(
         "a lost race is committed at the next version, without reading positions again",
         "event_archive/archive/commit.py",
         "    if not ours:\n        raise CommitConflict(",
@@ -103,7 +66,7 @@ def _place(source""",
         f"{ROWS}::test_two_and_three_ingests_at_once_that_are_killed_lose_and_double_nothing",
         row=2,
     ),
-    _bug(
+    a_bug(
         "the log is read again right before a commit, but the positions are not",
         "event_archive/appending.py",
         "        events = file.num_records if file else 0\n",
@@ -115,7 +78,7 @@ def _place(source""",
         f"{ROWS}::test_an_ingest_frozen_in_a_commit_never_commits_what_another_has_meanwhile",
         row=3,
     ),
-    _bug(
+    a_bug(
         "a version that is taken counts as one's own commit",
         "event_archive/durable.py",
         "        except FileExistsError:\n            return False\n",
@@ -123,7 +86,7 @@ def _place(source""",
         f"{ROWS}::test_an_ingest_frozen_in_a_commit_never_commits_what_another_has_meanwhile",
         row=3,
     ),
-    _bug(
+    a_bug(
         "an ingest that follows gives up when the brokers are away",
         "event_archive/ingest.py",
         "            if follow is None:\n                raise\n",
@@ -131,7 +94,7 @@ def _place(source""",
         f"{ROWS}::test_a_broker_that_restarts_loses_and_doubles_nothing",
         row=4,
     ),
-    _bug(
+    a_bug(
         "a partition that had no leader is forgotten",
         f"{_KAFKA}/ingest.py",
         " or not self._unread.isdisjoint(now.led)",
@@ -139,7 +102,7 @@ def _place(source""",
         f"{ROWS}::test_a_leader_that_is_lost_loses_and_doubles_nothing",
         row=4,
     ),
-    _bug(
+    a_bug(
         "partitions that are added to a busy topic are not noticed",
         f"{_KAFKA}/ingest.py",
         "    def _is_same_topic(self) -> bool:\n",
@@ -147,7 +110,7 @@ def _place(source""",
         f"{ROWS}::test_partitions_added_under_an_ingest_are_archived_from_their_first_event",
         row=6,
     ),
-    _bug(
+    a_bug(
         "what could not be written stays on the full disk",
         "event_archive/appending.py",
         "            self.abandon()  # a half-written file would keep a full disk full\n",
@@ -155,7 +118,7 @@ def _place(source""",
         f"{ROWS}::test_a_file_that_may_not_grow_is_a_clear_error_and_leaves_nothing",
         row=5,
     ),
-    _bug(
+    a_bug(
         "what could not be ended stays on the full disk",
         "event_archive/appending.py",
         "        except BaseException:\n            if writer:\n                writer.abandon()\n            raise\n",
@@ -163,7 +126,7 @@ def _place(source""",
         f"{ROWS}::test_a_file_that_may_not_grow_is_a_clear_error_and_leaves_nothing",
         row=5,
     ),
-    _bug(
+    a_bug(
         "a full disk is taken for a full commit",
         "event_archive/archive/data_file.py",
         "            self._output.flush()\n            self._file.sync_and_close()\n",
@@ -179,7 +142,7 @@ def _place(source""",
         f"{ROWS}::test_a_file_that_may_not_grow_is_a_clear_error_and_leaves_nothing",
         row=5,
     ),
-    _bug(
+    a_bug(
         "gap swallowed",
         f"{_KAFKA}/plan.py",
         "gap_from=claim.next_offset if is_gap else None,",
@@ -187,7 +150,7 @@ def _place(source""",
         f"{ROWS}::test_events_deleted_before_an_ingest_came_are_exactly_the_recorded_gap",
         row=6,
     ),
-    _bug(
+    a_bug(
         "what was deleted under a running ingest is jumped over, as with auto.offset.reset",
         f"{_KAFKA}/reading.py",
         'auto_offset_reset="error",',
@@ -195,7 +158,7 @@ def _place(source""",
         f"{ROWS}::test_events_deleted_under_an_ingest_are_exactly_the_recorded_gap",
         row=6,
     ),
-    _bug(
+    a_bug(
         "another topic under the same name is taken for the archived one",
         f"{_KAFKA}/plan.py",
         "        if claim.topic_id != state.identity.topic_id:\n            raise SourceProblem(",
@@ -203,7 +166,7 @@ def _place(source""",
         f"{ROWS}::test_a_topic_made_anew_under_an_ingest_is_not_mixed_with_the_old_one",
         row=6,
     ),
-    _bug(
+    a_bug(
         "a partition that is added begins where the stream did: at its latest event",
         f"{_KAFKA}/plan.py",
         "first_offsets = _first_offsets(topic, state) if is_first else {}",
@@ -211,7 +174,7 @@ def _place(source""",
         f"{ROWS}::test_partitions_added_under_an_ingest_are_archived_from_their_first_event",
         row=6,
     ),
-    _bug(
+    a_bug(
         "events behind an open transaction are waited for",
         f"{_KAFKA}/plan.py",
         'target = bounds.high if source.isolation == "read_uncommitted" else bounds.stable',
@@ -220,7 +183,7 @@ def _place(source""",
         "-o",
         "timeout=60",
     ),
-    _bug(
+    a_bug(
         "positions of commits that look older than the newest are ignored",
         f"{_KAFKA}/positions.py",
         '        """Takes in the claims of the next commit."""\n',
@@ -233,7 +196,7 @@ def _place(source""",
         f"{ROWS}::test_a_clock_that_jumps_back_a_day_changes_nothing_but_dates",
         row=7,
     ),
-    _bug(
+    a_bug(
         "a broker that ends before our position is read all the same",
         f"{_KAFKA}/plan.py",
         "elif bounds.high < claim.next_offset:",
@@ -241,7 +204,7 @@ def _place(source""",
         f"{ROWS}::test_a_broker_restored_from_an_old_copy_is_not_followed_until_that_is_accepted",
         row=8,
     ),
-    _bug(
+    a_bug(
         "the newest archived event is not compared with the broker's",
         f"{_KAFKA}/reading.py",
         "return message_digest(message) != start.anchor_digest",
@@ -249,7 +212,7 @@ def _place(source""",
         f"{ROWS}::test_a_broker_restored_from_an_old_copy_is_not_followed_until_that_is_accepted",
         row=8,
     ),
-    _bug(
+    a_bug(
         "events in place of known holes are taken for archived ones",
         f"{_KAFKA}/reading.py",
         'return self._source.isolation == "read_committed" and offset < start.position',
@@ -257,7 +220,7 @@ def _place(source""",
         f"{ROWS}::test_events_in_place_of_known_holes_are_not_taken_for_archived_ones",
         row=8,
     ),
-    _bug(
+    a_bug(
         "that the client is told of lost offsets is no reason to look again",
         f"{_KAFKA}/reading.py",
         "        if error.code() in _PLAN_ANEW:\n            return True\n",
@@ -265,21 +228,21 @@ def _place(source""",
         f"{ROWS}::test_a_broker_restored_under_an_ingest_is_not_followed_until_that_is_accepted",
         row=8,
     ),
-    _bug(
+    a_bug(
         "an accepted partition has the generation that it had",
         f"{_KAFKA}/accept.py",
         "generation = decode_source_id(claim.source_id)[2] + 1",
         "generation = decode_source_id(claim.source_id)[2]",
         f"{CONTRADICTIONS}::test_a_broker_with_less_than_the_archive_stops_that_partition",
     ),
-    _bug(
+    a_bug(
         "an accepted topic has the generation that it had",
         f"{_KAFKA}/accept.py",
         "generation = positions.generation + 1",
         "generation = positions.generation",
         f"{CONTRADICTIONS}::test_a_topic_that_was_made_anew_is_never_mixed_with_the_old_one",
     ),
-    _bug(
+    a_bug(
         "the file of a commit that landed is removed when its answer is an error",
         "event_archive/appending.py",
         "        except CommitConflict:\n            if writer:\n                writer.abandon()\n            raise\n",
@@ -287,7 +250,7 @@ def _place(source""",
         f"{ROWS}::test_a_commit_whose_answer_was_lost_is_never_made_twice",
         row=9,
     ),
-    _bug(
+    a_bug(
         "a commit whose answer was an error is made once more",
         "event_archive/archive/commit.py",
         "        ours = publish_new(folder, name, layout.pending_entry_name(uuid.uuid4().hex), entry)\n",
@@ -304,7 +267,7 @@ def _place(source""",
         f"{ROWS}::test_a_commit_whose_answer_was_lost_is_never_made_twice",
         row=9,
     ),
-    _bug(
+    a_bug(
         "of two first writers, the later one takes its own table for the one that is there",
         "event_archive/archive/commit.py",
         "    if not ours:\n",
@@ -312,7 +275,7 @@ def _place(source""",
         f"{ROWS}::test_first_writers_that_meet_before_the_first_commit_create_one_table",
         row=9,
     ),
-    _bug(
+    a_bug(
         "the topic's id is not asked before a commit",
         f"{_KAFKA}/ingest.py",
         "        if not self._is_same_topic():\n            return False\n",
@@ -320,28 +283,28 @@ def _place(source""",
         f"{CONTRADICTIONS}::test_a_topic_made_anew_under_a_running_ingest_is_not_archived",
         f"{READING}::test_records_of_a_topic_made_anew_while_they_were_read_are_dropped",
     ),
-    _bug(
+    a_bug(
         "an offset that comes twice is archived twice",
         f"{_KAFKA}/batches.py",
         "        if (steps <= 0).any():\n",
         "        if False:\n",
         f"{READING}::test_an_offset_that_comes_twice_is_refused",
     ),
-    _bug(
+    a_bug(
         "the file of a lost race stays",
         "event_archive/appending.py",
         "        except CommitConflict:\n            if writer:\n                writer.abandon()\n            raise\n",
         "        except CommitConflict:\n            raise\n",
         f"{RACES}::test_a_writer_that_was_paused_before_its_commit_can_not_commit_what_another_has",
     ),
-    _bug(
+    a_bug(
         "an ingest that is ended leaves what it has read",
         f"{_KAFKA}/ingest.py",
         "        if builder.has_something:\n            is_over &= self._commit()\n",
         "        if builder.has_something and self._follow is None:\n            is_over &= self._commit()\n",
         f"{FOLLOW}::test_sigterm_ends_it_with_a_last_commit",
     ),
-    _bug(
+    a_bug(
         "an ingest that follows commits when it has enough, and only then",
         f"{_KAFKA}/ingest.py",
         "        if self._follow is None or self._oldest_pending is None:\n            return False\n",
@@ -349,239 +312,3 @@ def _place(source""",
         f"{FOLLOW}::test_events_are_committed_within_the_latency_and_not_one_by_one",
     ),
 )
-
-EXACT_RECORDS = (
-    _bug(
-        "headers dropped",
-        f"{_KAFKA}/records.py",
-        "    if not any(headers):\n",
-        "    if True:\n",
-        f"{RECORDS}::test_keys_values_headers_and_timestamps_are_archived_exactly",
-    ),
-    _bug(
-        "a header that comes twice is kept once",
-        f"{_KAFKA}/records.py",
-        "    lists = [item or [] for item in headers]\n",
-        "    lists = [list(dict(item or ()).items()) for item in headers]\n",
-        f"{RECORDS}::test_keys_values_headers_and_timestamps_are_archived_exactly",
-    ),
-    _bug(
-        "null keys and tombstones made empty",
-        f"{_KAFKA}/records.py",
-        '        validity = pa.py_buffer(np.packbits(is_given, bitorder="little"))\n        nulls = len(values) - int(is_given.sum())\n',
-        "",
-        f"{RECORDS}::test_keys_values_headers_and_timestamps_are_archived_exactly",
-    ),
-    _bug(
-        "empty keys and values made null",
-        f"{_KAFKA}/records.py",
-        "is_given = np.fromiter((value is not None for value in values), np.bool_, len(values))",
-        "is_given = np.fromiter((bool(value) for value in values), np.bool_, len(values))",
-        f"{RECORDS}::test_keys_values_headers_and_timestamps_are_archived_exactly",
-    ),
-    _bug(
-        "a timestamp of -1 made null",
-        f"{_KAFKA}/records.py",
-        "    has_type = kinds > 0\n",
-        "    has_type = (kinds > 0) & (milliseconds != _NO_TIMESTAMP_MS)\n",
-        f"{RECORDS}::test_keys_values_headers_and_timestamps_are_archived_exactly",
-    ),
-    _bug(
-        "aborted events archived",
-        f"{_KAFKA}/reading.py",
-        "isolation_level=source.isolation,",
-        'isolation_level="read_uncommitted",',
-        f"{RECORDS}::test_aborted_events_and_markers_are_known_holes",
-    ),
-    _bug(
-        "the end of a partition is not heard",
-        f"{_KAFKA}/batches.py",
-        "            self.positions[partition] = max(self.positions[partition], end)\n",
-        "            pass\n",
-        f"{RECORDS}::test_aborted_events_and_markers_are_known_holes",
-        "-o",
-        "timeout=60",
-    ),
-    _bug(
-        "the end of a partition is taken one too far",
-        f"{_KAFKA}/batches.py",
-        "max(self.positions[partition], end)\n",
-        "max(self.positions[partition], end + 1)\n",
-        f"{RECORDS}::test_an_ingest_goes_on_where_the_archive_ends",
-    ),
-    _bug(
-        "a record that the broker damaged is taken for a hole",
-        f"{_KAFKA}/reading.py",
-        "        if partition is not None and partition >= 0 and not error.retriable():\n",
-        "        if False:\n",
-        f"{CONTRADICTIONS}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
-    ),
-    _bug(
-        "checksums are not checked",
-        f"{_KAFKA}/reading.py",
-        "check_crcs=True,",
-        "check_crcs=False,",
-        f"{CONTRADICTIONS}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
-    ),
-    _bug(
-        "the value of a property is shown in an error",
-        f"{_KAFKA}/connection.py",
-        '                text = text.replace(plain, "***")\n',
-        "                pass\n",
-        f"{SECURED}::test_a_value_that_the_client_refuses_is_not_shown",
-    ),
-)
-
-DURABILITY_AND_PROOF = (
-    _bug(
-        "data file not synced",
-        "event_archive/durable.py",
-        "        os.fsync(self._file.fileno())\n",
-        "",
-        DURABLE,
-    ),
-    _bug(
-        "entry not synced", "event_archive/durable.py", "            os.fsync(file.fileno())\n", "", DURABLE
-    ),
-    _bug(
-        "log folder not synced",
-        "event_archive/durable.py",
-        "        pending.unlink(missing_ok=True)\n    sync(folder)\n",
-        "        pending.unlink(missing_ok=True)\n",
-        DURABLE,
-    ),
-    _bug("new folders not synced", "event_archive/durable.py", "        sync(new.parent)\n", "", DURABLE),
-    _bug(
-        "an entry replaces another",
-        "event_archive/durable.py",
-        "            os.link(pending, folder / name)\n",
-        "            os.replace(pending, folder / name)\n",
-        RACES,
-    ),
-    _bug(
-        "an entry is not held to its own hash",
-        "event_archive/archive/log.py",
-        "    if hashlib.sha256(_put_hash(entry, _BLANK_HASH)).hexdigest().encode() != digest:\n",
-        "    if False:\n",
-        VERIFY,
-    ),
-    _bug(
-        "an entry in the middle is used unproved",
-        "event_archive/archive/log.py",
-        "        if fault := entry_fault(entry):\n",
-        "        if version == last and (fault := entry_fault(entry)):\n",
-        ODD,
-    ),
-    _bug(
-        "an entry that is a copy of another is taken",
-        "event_archive/archive/log.py",
-        '        if facts["version"] != version:\n',
-        "        if False:\n",
-        ODD,
-    ),
-    _bug(
-        "a lost log is a new table",
-        "event_archive/appending.py",
-        "            refuse_lost_log(self._table)\n",
-        "",
-        ODD,
-    ),
-    _bug(
-        "an empty entry is taken for an empty commit",
-        "event_archive/archive/log.py",
-        "        entry = read_entry(table, version)\n",
-        "        entry = read_entry(table, version)\n        if not entry:\n            continue\n",
-        VERIFY,
-    ),
-    _bug(
-        "a path may lead out of the table",
-        "event_archive/layout.py",
-        'or any(part in ("", ".", "..") for part in parts):\n',
-        "or False:\n",
-        VERIFY,
-    ),
-    _bug(
-        "verify doesn't compare the chain",
-        "event_archive/verify.py",
-        "before[1] != previous:\n",
-        "False:\n",
-        VERIFY,
-    ),
-    _bug(
-        "verify doesn't compare hashes of files",
-        "event_archive/verify.py",
-        "    elif digest != file.sha256:\n",
-        "    elif False:\n",
-        VERIFY,
-    ),
-    _bug(
-        "verify doesn't notice that the log's end was cut off",
-        "event_archive/verify.py",
-        "        if version is not None and version > newest + 1:\n",
-        "        if False:\n",
-        ODD,
-    ),
-)
-
-FILES_EXACTLY_ONCE = (
-    _bug(
-        "positions of files ignored",
-        "event_archive/sources/files/batches.py",
-        "state = positions.by_path.get(file.path)\n",
-        "state = None\n",
-        FILES,
-    ),
-    _bug(
-        "what a file began with is not compared",
-        "event_archive/sources/files/reading.py",
-        "if self._hash.hexdigest() != before.sha256:",
-        "if False:",
-        FILES,
-    ),
-    _bug(
-        "an open last line is taken at once",
-        "event_archive/sources/files/reading.py",
-        " and is_still(now.st_mtime_ns, self._settings.settle_seconds):\n",
-        ":\n",
-        FILES,
-    ),
-    _bug(
-        "half a line is taken while its file is being written",
-        "event_archive/sources/files/reading.py",
-        "        if rest and was_left_alone and",
-        "        if rest and",
-        ODD,
-    ),
-    _bug(
-        "carriage returns dropped",
-        "event_archive/sources/files/lines.py",
-        "    return Lines(values, ",
-        '    values = pa.array([value.as_py().removesuffix(b"\\r") for value in values], pa.binary())\n    return Lines(values, ',
-        FILES,
-    ),
-    _bug(
-        "damage of a compressed file swallowed",
-        "event_archive/sources/files/ingest.py",
-        "            if finished.state.is_damaged:\n",
-        "            if False:\n",
-        DAMAGED_FILES,
-        "-m",
-        "not slow",
-    ),
-    _bug(
-        "links are followed out of the landing folder",
-        "event_archive/sources/files/landing.py",
-        "if target != root and not target.startswith",
-        "if False and not target.startswith",
-        FILES,
-    ),
-    _bug(
-        "blank lines forgotten",
-        "event_archive/sources/files/positions.py",
-        "if not len(blank_before):",
-        "if True:",
-        REPLAY,
-    ),
-)
-
-BUGS = (*EXACTLY_ONCE, *EXACT_RECORDS, *DURABILITY_AND_PROOF, *FILES_EXACTLY_ONCE)

@@ -1,0 +1,101 @@
+"""Bugs that make commits less durable, or proofs less strict."""
+
+from __future__ import annotations
+
+from campaign.mutations.bug import a_bug
+
+RACES = "tests/faults/test_kill_and_race.py"
+DURABLE = "tests/event_archive/test_commit_is_durable_before_it_is_visible.py"
+VERIFY = "tests/event_archive/test_verify_names_damage.py"
+ODD = "tests/event_archive/test_odd_cases.py"
+
+DURABILITY_AND_PROOF = (
+    a_bug(
+        "data file not synced",
+        "event_archive/durable.py",
+        "        os.fsync(self._file.fileno())\n",
+        "",
+        DURABLE,
+    ),
+    a_bug(
+        "entry not synced", "event_archive/durable.py", "            os.fsync(file.fileno())\n", "", DURABLE
+    ),
+    a_bug(
+        "log folder not synced",
+        "event_archive/durable.py",
+        "        pending.unlink(missing_ok=True)\n    sync(folder)\n",
+        "        pending.unlink(missing_ok=True)\n",
+        DURABLE,
+    ),
+    a_bug("new folders not synced", "event_archive/durable.py", "        sync(new.parent)\n", "", DURABLE),
+    a_bug(
+        "an entry replaces another",
+        "event_archive/durable.py",
+        "            os.link(pending, folder / name)\n",
+        "            os.replace(pending, folder / name)\n",
+        RACES,
+    ),
+    a_bug(
+        "an entry is not held to its own hash",
+        "event_archive/archive/log.py",
+        "    if hashlib.sha256(_put_hash(entry, _BLANK_HASH)).hexdigest().encode() != digest:\n",
+        "    if False:\n",
+        VERIFY,
+    ),
+    a_bug(
+        "an entry in the middle is used unproved",
+        "event_archive/archive/log.py",
+        "        if fault := entry_fault(entry):\n",
+        "        if version == last and (fault := entry_fault(entry)):\n",
+        ODD,
+    ),
+    a_bug(
+        "an entry that is a copy of another is taken",
+        "event_archive/archive/log.py",
+        '        if facts["version"] != version:\n',
+        "        if False:\n",
+        ODD,
+    ),
+    a_bug(
+        "a lost log is a new table",
+        "event_archive/appending.py",
+        "            refuse_lost_log(self._table)\n",
+        "",
+        ODD,
+    ),
+    a_bug(
+        "an empty entry is taken for an empty commit",
+        "event_archive/archive/log.py",
+        "        entry = read_entry(table, version)\n",
+        "        entry = read_entry(table, version)\n        if not entry:\n            continue\n",
+        VERIFY,
+    ),
+    a_bug(
+        "a path may lead out of the table",
+        "event_archive/layout.py",
+        'or any(part in ("", ".", "..") for part in parts):\n',
+        "or False:\n",
+        VERIFY,
+    ),
+    a_bug(
+        "verify doesn't compare the chain",
+        "event_archive/verify.py",
+        "before[1] != previous:\n",
+        "False:\n",
+        VERIFY,
+    ),
+    a_bug(
+        "verify doesn't compare hashes of files",
+        "event_archive/verify.py",
+        "    elif digest != file.sha256:\n",
+        "    elif False:\n",
+        VERIFY,
+    ),
+    a_bug(
+        "verify doesn't notice that the log's end was cut off",
+        "event_archive/verify.py",
+        "        if version is not None and version > newest + 1:\n",
+        "        if False:\n",
+        ODD,
+    ),
+)
