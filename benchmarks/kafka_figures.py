@@ -18,6 +18,7 @@ from demo.kafka.broker import start_kafka
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.replay.digests import DIGESTED_COLUMNS, Digests
 from event_archive.sources.kafka.reading import FETCH_PROPERTIES
+from event_archive.storage.folder import FolderStore
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -169,7 +170,7 @@ def following(folder: Path, scale: float) -> None:
 
 def _digests(table: Path) -> dict[int, PartitionDigest]:
     digests = Digests()
-    for path in read_snapshot(table).file_paths():
+    for path in read_snapshot(FolderStore(table)).file_paths():
         with pq.ParquetFile(path) as file:
             for number in range(file.num_row_groups):
                 rows = file.read_row_group(number, columns=["source_partition", *DIGESTED_COLUMNS])

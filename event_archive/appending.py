@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from event_archive import layout
 from event_archive.archive.commit import Batch, Head, commit, create_table
-from event_archive.archive.data_file import DataFileWriter
-from event_archive.archive.log import refuse_lost_log
+from event_archive.archive.data_file import DataFileWriter, with_commit
+from event_archive.archive.history import refuse_lost_log
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.errors import CommitConflict
+from event_archive.errors import ArchiveDamaged, CommitConflict, StorageError
+from event_archive.sealing import SEAL_COMMITS, seal
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-    from pathlib import Path
 
     import pyarrow as pa
 
     from event_archive.archive.log import Commit
     from event_archive.config import StreamConfig
+    from event_archive.storage.store import Store
 
 ROW_GROUP_ROWS = 2**17
 ROW_GROUP_BYTES = 2**26
@@ -102,7 +105,7 @@ class Appender:
         self,
         stream: str,
         settings: StreamConfig,
-        table: Path,
+        table: Store,
         *,
         on_progress: Callable[[Progress], None] | None = None,
         on_warning: Callable[[str], None] | None = None,
@@ -118,6 +121,7 @@ class Appender:
         self._on_warning = on_warning
         self._head = Head(-1, None)
         self._archived_events = 0
+        self._sealed_until = -1
         self._open = _OpenCommit()
         self._started = time.monotonic()
 
@@ -135,6 +139,7 @@ class Appender:
         snapshot = read_snapshot(self._table, on_commit=note)
         self._head = Head(snapshot.version, snapshot.chain_hash)
         self._archived_events = snapshot.events
+        self._sealed_until = snapshot.state.version if snapshot.state else -1
         if self._head.version < 0:
             refuse_lost_log(self._table)
             self._head = create_table(self._table, description=self.settings.description)
@@ -159,12 +164,13 @@ class Appender:
         if not rows.num_rows:
             return
         pending = self._open
-        if pending.writer is None:
+        if pending.writer is None or pending.ingested_at is None:
             pending.ingested_at = dt.datetime.now(dt.UTC)
-            pending.writer = DataFileWriter(self._table, self._head.version + 1, pending.ingested_at)
+            name = layout.data_file_name(pending.ingested_at.date(), self._head.version + 1, uuid.uuid4().hex)
+            pending.writer = DataFileWriter(self._table, name)
         pending.value_bytes += value_bytes
         try:
-            pending.writer.write_row_group(rows)
+            pending.writer.write_row_group(with_commit(rows, self._head.version + 1, pending.ingested_at))
         except BaseException:
             self.abandon()  # a half-written file would keep a full disk full
             raise
@@ -204,6 +210,20 @@ class Appender:
         self.commits += 1
         self.events += events
         self.value_bytes += pending.value_bytes
+        if self._head.version - self._sealed_until > SEAL_COMMITS:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Keeps the log folder small; that it can't be done now is no reason to stop."""
+        try:
+            head = seal(self._table)
+        except (ArchiveDamaged, StorageError) as error:
+            self.warn(f"{self.stream}: old log entries could not be sealed ({error})")
+            head = None
+        self._sealed_until = self._head.version  # and not tried again at each commit
+        # Only if nothing came in between: positions that another writer has moved on must be read again.
+        if head is not None and head.version == self._head.version + 1:
+            self._head = head
 
     def abandon(self) -> None:
         """Drops what was written and not committed."""

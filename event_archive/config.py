@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
@@ -16,6 +17,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from event_archive import layout
 from event_archive.errors import ConfigurationError
 from event_archive.source_config import Bytes, FilesSource, KafkaSource, Section
+from event_archive.storage.opening import StorageOptions, check_place, is_far, open_store
+
+if TYPE_CHECKING:
+    from event_archive.storage.store import Store
 
 CONFIG_FILE = "event_archive.yaml"
 CONFIG_VARIABLE = "EVENT_ARCHIVE_CONFIG"
@@ -43,6 +48,17 @@ def _parse_time(value: Any) -> Any:
 
 
 ZonedTime = Annotated[dt.datetime, BeforeValidator(_parse_time)]
+
+
+def _parse_days(value: Any) -> Any:
+    """`7 days` or `7` as a span of time."""
+    match = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:days?)?\s*", str(value))
+    if match is None or isinstance(value, bool):
+        raise ValueError("write a number of days, for example 7 days")
+    return dt.timedelta(days=int(match.group(1)))
+
+
+Days = Annotated[dt.timedelta, BeforeValidator(_parse_days)]
 
 
 class StreamConfig(Section):
@@ -79,29 +95,78 @@ class StreamConfig(Section):
         return value
 
 
+class S3Config(Section):
+    """How S3 is reached; what isn't said here comes from the usual AWS environment or profile, credentials always."""
+
+    endpoint_url: str | None = Field(default=None, description="Of another service than Amazon's")
+    region: str | None = Field(default=None, description="Of the bucket")
+    profile: str | None = Field(default=None, description="Which profile of the AWS configuration is used")
+    object_lock_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="With read_only_files, in a bucket with Object Lock: for how long nothing may be removed",
+    )
+
+
+class CacheConfig(Section):
+    """What is kept on a local disk to spare work: copies of files from S3, how far an interrupted verify came."""
+
+    path: Path = Field(default=Path(".event_archive"), description="Its folder; may be removed at any time")
+    max_bytes: Bytes = Field(default=20 * 2**30, ge=1, description="How large the copies may become together")
+
+
 class Config(Section):
     """The whole configuration; relative paths in the file are relative to its folder."""
 
     path: Path = Field(exclude=True)
-    archive: Path = Field(description="Folder of the archive")
+    archive: str = Field(description="Where the archive lies: a folder, or s3://bucket/prefix")
+    s3: S3Config = Field(default=S3Config(), description="How S3 is reached")
+    cache: CacheConfig = Field(default=CacheConfig(), description="What is kept to spare work")
+    read_only_files: bool = Field(default=False, description="Take the right to write from finished files")
+    keep_replaced: Days = Field(
+        default=dt.timedelta(days=7),
+        description="For how long `clean` leaves files that `compact` has replaced",
+    )
     warehouse: Path = Field(description="Folder of the published tables")
     streams: dict[StreamName, StreamConfig] = Field(default_factory=dict, description="The streams, by name")
 
-    @field_validator("archive", "warehouse", mode="before")
+    @field_validator("warehouse", mode="before")
     @classmethod
     def _only_folders(cls, value: Any) -> Any:
-        if isinstance(value, str) and "://" in value:
-            raise ValueError("only folders on a local disk are supported so far")
+        if isinstance(value, str) and is_far(value):
+            raise ValueError("the published tables can only lie in a folder on a local disk")
         return value
+
+    @field_validator("archive")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        return check_place(value)
 
     @field_validator("streams", mode="before")
     @classmethod
     def _nothing_is_no_streams(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    def table(self, stream: str) -> Path:
-        """Folder of the table of `stream`."""
-        return layout.table_folder(self.archive, stream)
+    @property
+    def storage(self) -> StorageOptions:
+        """How the archive's place is reached."""
+        return StorageOptions(
+            endpoint_url=self.s3.endpoint_url,
+            region=self.s3.region,
+            profile=self.s3.profile,
+            object_lock_days=self.s3.object_lock_days,
+            read_only_files=self.read_only_files,
+            cache=self.cache.path,
+            cache_bytes=self.cache.max_bytes,
+        )
+
+    def store(self) -> Store:
+        """The place where the archive lies."""
+        return open_store(self.archive, self.storage)
+
+    def table(self, stream: str) -> Store:
+        """The place of the table of `stream`."""
+        return self.store().child(layout.check_stream_name(stream))
 
     def stream(self, name: str) -> StreamConfig:
         """The stream of that name.
@@ -155,7 +220,12 @@ def parse_config(text: str, path: Path) -> Config:
         config = Config.model_validate({**raw, "path": path})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_mistakes(error, document, path))) from error
-    archive, warehouse = (_resolved(path, key, getattr(config, key)) for key in ("archive", "warehouse"))
+    warehouse = _resolved(path, "warehouse", config.warehouse)
+    cache = _resolved(path, "cache.path", config.cache.path)
+    archive, folders = config.archive, [warehouse, cache]
+    if not is_far(archive):
+        folders.insert(0, _resolved(path, "archive", Path(archive)))
+        archive = str(folders[0])
     streams = {}
     for name, stream in config.streams.items():
         if isinstance(stream.source, KafkaSource):
@@ -164,7 +234,7 @@ def parse_config(text: str, path: Path) -> Config:
             continue
         key = f"streams.{name}.source.path"
         landing = _resolved(path, key, stream.source.path)
-        for ours in (archive, warehouse):
+        for ours in folders:
             if Path(os.path.realpath(ours)).is_relative_to(os.path.realpath(landing)):
                 raise ConfigurationError(
                     f"{path}: {key}: {ours} lies in this landing folder and would be read as events; keep them apart."
@@ -172,7 +242,14 @@ def parse_config(text: str, path: Path) -> Config:
         streams[name] = stream.model_copy(
             update={"source": stream.source.model_copy(update={"path": landing})}
         )
-    return config.model_copy(update={"archive": archive, "warehouse": warehouse, "streams": streams})
+    return config.model_copy(
+        update={
+            "archive": archive,
+            "warehouse": warehouse,
+            "cache": config.cache.model_copy(update={"path": cache}),
+            "streams": streams,
+        }
+    )
 
 
 def _resolved(config_file: Path, key: str, path: Path) -> Path:

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from event_archive.archive.log import iter_commits
+from event_archive.archive.history import iter_commits
 from event_archive.errors import UsageError
 from event_archive.source_config import KafkaSource
 from event_archive.sources.claims import gaps_of, spans
 from event_archive.sources.kafka.positions import join_runs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
     from event_archive.config import Config
     from event_archive.sources.claims import Span
     from event_archive.sources.source_status import Gap
+    from event_archive.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def stream_coverage(config: Config, stream: str) -> Coverage:
     return table_coverage(config.table(stream), stream)
 
 
-def table_coverage(table: Path, stream: str) -> Coverage:
+def table_coverage(table: Store, stream: str) -> Coverage:
     """What is archived in a table; see `stream_coverage`."""
     partitions: dict[tuple[str, int], _Partition] = {}
     version = -1

@@ -11,9 +11,9 @@ import hashlib
 import os
 import secrets
 import shutil
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from event_archive.errors import StorageError
+from event_archive.errors import FileMissing, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +24,12 @@ _HASHED_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns what the file system refuses into a sentence with a remedy."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise FileMissing(f"{error.filename or path}: is missing.") from error
     except OSError as error:
         remedy = {
             errno.ENOSPC: "The disk is full: make room and run the command again; nothing half-written is visible.",
@@ -59,7 +61,9 @@ def make_folder(folder: Path) -> None:
         sync(new.parent)
 
 
-def publish_new(folder: Path, name: str, pending_name: str, content: bytes) -> bool:
+def publish_new(
+    folder: Path, name: str, pending_name: str, content: bytes, *, mode: int | None = None
+) -> bool:
     """Creates `folder/name` with `content`: durable before it is visible, and never replacing anything.
 
     The content is written and synced under `pending_name`, then linked: linking is atomic and fails if the name
@@ -73,6 +77,8 @@ def publish_new(folder: Path, name: str, pending_name: str, content: bytes) -> b
         with pending.open("xb") as file:
             file.write(content)
             file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         try:
             os.link(pending, folder / name)
@@ -119,52 +125,3 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_HASHED_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-class Digest(Protocol):
-    """A running hash, as `hashlib` gives it."""
-
-    def update(self, data: bytes, /) -> None:
-        """Adds bytes."""
-
-
-class HashingFile:
-    """A new file that hashes what is written to it: the digest is of what was meant, not of what a disk gave back."""
-
-    def __init__(self, path: Path, digest: Digest) -> None:
-        self._file = path.open("xb")
-        self._digest = digest
-        self.size_bytes = 0
-
-    @property
-    def closed(self) -> bool:
-        """Whether pyarrow may not write any more: never, since a discarded file takes everything."""
-        return False
-
-    def write(self, data: bytes) -> int:
-        """Appends `data`."""
-        if self._file.closed:
-            return len(data)
-        self._digest.update(data)
-        self._file.write(data)
-        self.size_bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Hands buffered bytes to the operating system."""
-        if not self._file.closed:
-            self._file.flush()
-
-    def close(self) -> None:
-        """Does nothing: that pyarrow is done with a file doesn't mean that it is whole."""
-
-    def sync_and_close(self) -> None:
-        """Makes the content durable."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-
-    def discard(self) -> None:
-        """Closes without a promise; what is written from now on goes nowhere."""
-        with contextlib.suppress(OSError):
-            self._file.close()  # flushes, which a full disk refuses once more

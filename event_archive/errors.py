@@ -11,6 +11,7 @@
     │   └── Damaged              a compressed file is damaged or cut              (sources.files.decompression)
     ├── SourceUnavailable        nobody answers where the source should be            (retry may help)
     ├── StorageError             the disk or the network refused (full, read-only, gone)              (retry may help)
+    │   └── FileMissing          a file isn't there
     ├── WarehouseBusy            another build is under way                       (warehouse.build)   (retry helps)
     ├── BuildSuperseded          a newer build was published meanwhile            (warehouse.publish) (retry helps)
     ├── BuildUnreadable          a published build is damaged; rebuild            (warehouse.publish)
@@ -56,3 +57,7 @@ class SourceUnavailable(EventArchiveError):
 
 class StorageError(EventArchiveError):
     """The file system or object store refused an operation."""
+
+
+class FileMissing(StorageError):
+    """A file isn't there."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,16 +18,17 @@ import pyarrow.parquet as pq
 
 from event_archive import layout
 from event_archive.archive.data_file import column, open_data_file, string_column
-from event_archive.archive.log import Commit, DataFile, entry_fault, log_versions, parse_entry, read_entry
+from event_archive.archive.history import log_versions
+from event_archive.archive.log import Commit, DataFile, entry_fault, parse_entry
 from event_archive.durable import sha256_of
 from event_archive.errors import ArchiveDamaged, EventArchiveError
 from event_archive.sources.claims import Span, spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from event_archive.config import Config
+    from event_archive.storage.store import Store
 
 _CHECKED_COLUMNS = [
     "source_id",
@@ -78,15 +80,15 @@ class VerifyReport:
 
 @dataclass(slots=True)
 class _Findings:
-    table: Path
+    table: Store
     damages: list[Damage] = field(default_factory=list)
     bytes_read: int = 0
 
-    def add(self, path: Path, reason: str, affected: str = "") -> None:
+    def add(self, path: Path | str, reason: str, affected: str = "") -> None:
         self.damages.append(Damage(str(path), reason, affected))
 
     def entry(self, version: int, reason: str, affected: str = "") -> None:
-        self.add(self.table / layout.LOG_FOLDER / layout.entry_name(version), reason, affected)
+        self.add(self.table.place(layout.entry_name(version)), reason, affected)
 
 
 def verify_stream(
@@ -145,9 +147,9 @@ def _whole_entries(findings: _Findings) -> Iterator[Commit]:
     before: tuple[int, str] | None = None
     for version in versions:
         try:
-            entry = read_entry(findings.table, version)
+            entry = findings.table.read(layout.entry_name(version))
         except EventArchiveError as error:
-            findings.entry(version, f"can't be read ({error})")
+            findings.entry(version, f"can't be read ({error})", "the events of that commit")
             continue
         findings.bytes_read += len(entry)
         fault = entry_fault(entry)
@@ -214,12 +216,12 @@ def _spans(commit: Commit, findings: _Findings) -> list[Span]:
         return []
 
 
-def _check_file(table: Path, commit: Commit, file: DataFile) -> list[Damage]:
+def _check_file(table: Store, commit: Commit, file: DataFile) -> list[Damage]:
     findings = _Findings(table)
     claimed = _spans(commit, findings)
     affected = _ranges(claimed)
     try:
-        path = layout.resolve_data_file(table, file.path)
+        path = Path(table.place(layout.checked_data_file(file.path, table.url)))
     except ArchiveDamaged as error:
         findings.entry(commit.version, f"leads outside the table: {error}", affected)
         return findings.damages
@@ -309,14 +311,15 @@ def _check_end(unreferenced: list[str], commits: list[Commit], findings: _Findin
         version = layout.data_file_version(path)
         if version is not None and version > newest + 1:
             findings.add(
-                findings.table / path,
+                findings.table.place(path),
                 f"was written for commit {version}, but the log ends at {newest}: its newest entries were cut off",
                 "the events of those commits",
             )
 
 
-def _unreferenced(table: Path, commits: list[Commit]) -> Iterator[str]:
+def _unreferenced(table: Store, commits: list[Commit]) -> Iterator[str]:
     known = {file.path for commit in commits for file in commit.added}
-    for path in sorted(chain(table.glob("*/*.parquet"), (table / layout.LOG_FOLDER).glob("_commit_*.tmp"))):
-        if path.relative_to(table).as_posix() not in known:
-            yield str(path)
+    for file in table.files():
+        is_ours = layout.is_data_file(file.name) or layout.is_pending(file.name.rpartition("/")[2])
+        if is_ours and file.name not in known:
+            yield table.place(file.name)

@@ -66,7 +66,7 @@ def _is_whole(config: Config, stream: str) -> dg.AssetChecksDefinition:
                 "archive version": report.version,
                 "damages": len(damages),
                 "the first of them": dg.MetadataValue.json(damages[:_SHOWN]),
-                "read from": dg.MetadataValue.path(config.table(stream)),
+                "read from": dg.MetadataValue.path(config.table(stream).url),
             },
         )
         if damages:
@@ -100,7 +100,7 @@ def _looks_right(config: Config, stream: str, suite: Suite) -> dg.AssetChecksDef
                 "archive version": snapshot.version,
                 "expectations": dg.MetadataValue.md(_overview(outcomes)),
                 "examples": dg.MetadataValue.md(_examples(outcomes, frame) or "none"),
-                "read from": dg.MetadataValue.path(config.table(stream)),
+                "read from": dg.MetadataValue.path(config.table(stream).url),
             },
         )
 

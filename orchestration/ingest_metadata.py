@@ -36,7 +36,7 @@ def definition_metadata(config: Config, stream: str) -> Mapping[str, dg.TableSch
     return {
         "dagster/column_schema": _envelope(),
         **where,
-        "archive table": dg.MetadataValue.path(config.table(stream)),
+        "archive table": dg.MetadataValue.path(config.table(stream).url),
     }
 
 
@@ -61,7 +61,7 @@ def run_metadata(
         **(_of_files(after) if before is None else _of_topic(before, after)),
         "archive version": dg.MetadataValue.int(result.version),
         "read from": _read_from(config, result.stream),
-        "written to": dg.MetadataValue.path(config.table(result.stream)),
+        "written to": dg.MetadataValue.path(config.table(result.stream).url),
     }
 
 

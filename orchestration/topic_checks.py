@@ -207,7 +207,7 @@ def _matches_broker(config: Config, stream: str, source: KafkaSource) -> dg.Asse
                 "the first of them": dg.MetadataValue.json(contradictions[:_SHOWN]),
                 "seed": seed,
                 "read from": f"topic {source.topic} at {source.brokers}",
-                "compared with": dg.MetadataValue.path(config.table(stream)),
+                "compared with": dg.MetadataValue.path(config.table(stream).url),
             },
         )
         if failure:

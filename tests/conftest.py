@@ -15,9 +15,12 @@ import pytest
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.config import Config, load_config
 from event_archive.ingest import IngestResult, ingest_stream
+from event_archive.storage.folder import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from event_archive.storage.store import Store
 
 LONG_AGO = 1_000_000_000
 
@@ -37,6 +40,11 @@ class Project:
     def table(self) -> Path:
         """The table of the stream."""
         return self.folder / "archive" / "events"
+
+    @property
+    def store(self) -> Store:
+        """The stream's table as a store."""
+        return FolderStore(self.table)
 
     @property
     def config_file(self) -> Path:
@@ -71,7 +79,7 @@ class Project:
     def events(self) -> dict[str, list[bytes]]:
         """Archived values of each source, in order of offset; an offset that is double or missing is an error."""
         found: dict[str, dict[int, bytes]] = {}
-        for path in read_snapshot(self.table).file_paths():
+        for path in read_snapshot(self.store).file_paths():
             with Path(path).open("rb") as file:
                 rows = pq.ParquetFile(file).read(columns=["source_id", "source_offset", "value"]).to_pylist()
             for row in rows:

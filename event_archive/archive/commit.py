@@ -12,20 +12,20 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import secrets
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from event_archive import __version__, layout
 from event_archive.archive.log import FORMAT, seal_entry
-from event_archive.durable import make_folder, publish_new, storage_errors
 from event_archive.envelope import delta_schema_string
 from event_archive.errors import CommitConflict
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from event_archive.archive.data_file import WrittenFile
+    from event_archive.archive.log import DataFile
+    from event_archive.storage.store import Store
 
 _MICROSECOND = dt.timedelta(microseconds=1)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -58,7 +58,7 @@ class Batch:
     """Delta `txn` actions: application id to version."""
 
 
-def create_table(table: Path, *, description: str) -> Head:
+def create_table(table: Store, *, description: str) -> Head:
     """Creates the table of a stream; if another writer is first, its table is as good as ours.
 
     Raises:
@@ -81,14 +81,12 @@ def create_table(table: Path, *, description: str) -> Head:
             }
         },
     ]
-    with storage_errors(table):
-        make_folder(table / layout.LOG_FOLDER)
     return _append(
         table, Head(-1, None), "CREATE TABLE", ingested_at=now, actions=actions, facts=_facts(None, 0, {})
     )
 
 
-def commit(table: Path, head: Head, batch: Batch, *, ingested_at: dt.datetime) -> Head:
+def commit(table: Store, head: Head, batch: Batch, *, ingested_at: dt.datetime) -> Head:
     """Appends `batch` to the table right after `head`, durably, or not at all.
 
     Raises:
@@ -96,20 +94,7 @@ def commit(table: Path, head: Head, batch: Batch, *, ingested_at: dt.datetime) -
         StorageError: the disk refused.
     """
     now = _milliseconds(_now())
-    actions: list[dict[str, Any]] = []
-    if batch.file is not None:
-        actions.append(
-            {
-                "add": {
-                    "path": batch.file.path,
-                    "partitionValues": {"ingest_date": batch.file.ingest_date.isoformat()},
-                    "size": batch.file.size_bytes,
-                    "modificationTime": now,
-                    "dataChange": True,
-                    "stats": json.dumps(batch.file.stats, separators=(",", ":")),
-                }
-            }
-        )
+    actions = [] if batch.file is None else [_add(batch.file, now, data_change=True)]
     actions += [
         {"txn": {"appId": application, "version": version, "lastUpdated": now}}
         for application, version in batch.transactions.items()
@@ -118,17 +103,86 @@ def commit(table: Path, head: Head, batch: Batch, *, ingested_at: dt.datetime) -
     return _append(table, head, "WRITE", ingested_at=ingested_at, actions=actions, facts=facts)
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Data files that take the place of others and hold the same rows, in the order in which their rows go on."""
+
+    inputs: tuple[DataFile, ...]
+    outputs: tuple[WrittenFile, ...]
+
+
+def commit_replacement(table: Store, head: Head, replacement: Replacement) -> Head:
+    """Lets files take the place of others, right after `head`, or not at all. No event comes or goes.
+
+    Raises:
+        CommitConflict: `head` is no longer the newest entry; look whether the inputs are still part of the table.
+        StorageError: the disk refused.
+    """
+    time = _now()
+    now = _milliseconds(time)
+    removes = [
+        {
+            "remove": {
+                "path": file.path,
+                "deletionTimestamp": now,
+                "dataChange": False,
+                "extendedFileMetadata": True,
+                "partitionValues": {"ingest_date": layout.ingest_date_of(file.path)},
+                "size": file.size_bytes,
+            }
+        }
+        for file in replacement.inputs
+    ]
+    adds = [_add(file, now, data_change=False) for file in replacement.outputs]
+    facts = {
+        **_facts(None, 0, {}),
+        "files": {file.path: file.sha256 for file in replacement.outputs},
+        "compacted": {
+            "inputs": [file.path for file in replacement.inputs],
+            "outputs": [{"path": file.path, "spans": len(file.digests)} for file in replacement.outputs],
+        },
+    }
+    return _append(table, head, "COMPACT", ingested_at=time, actions=[*removes, *adds], facts=facts)
+
+
+def commit_seal(table: Store, head: Head, sealed: dict[str, Any]) -> Head:
+    """Records, right after `head`, which entries are sealed, and in which files; see `archive.sealing`.
+
+    Raises:
+        CommitConflict: `head` is no longer the newest entry.
+        StorageError: the disk refused.
+    """
+    return _append(
+        table, head, "SEAL", ingested_at=_now(), actions=[], facts={**_facts(None, 0, {}), "sealed": sealed}
+    )
+
+
+def _add(file: WrittenFile, now: int, *, data_change: bool) -> dict[str, Any]:
+    return {
+        "add": {
+            "path": file.path,
+            "partitionValues": {"ingest_date": layout.ingest_date_of(file.path)},
+            "size": file.size_bytes,
+            "modificationTime": now,
+            "dataChange": data_change,
+            "stats": json.dumps(file.stats, separators=(",", ":")),
+        }
+    }
+
+
 def _facts(file: WrittenFile | None, value_bytes: int, claims: dict[str, list[Any]]) -> dict[str, Any]:
     return {
         "events": file.num_records if file else 0,
         "valueBytes": value_bytes,
         "files": {file.path: file.sha256} if file else {},
         "positions": claims,
+        "digests": [span.sha256 for span in file.digests] if file else [],
+        "rowGroups": file.row_groups if file else [],
     }
 
 
 def _append(
-    table: Path,
+    table: Store,
     head: Head,
     operation: str,
     *,
@@ -144,21 +198,19 @@ def _append(
             "format": FORMAT,
             "version": version,
             "ingestedAtUs": (ingested_at - _EPOCH) // _MICROSECOND,
+            # No two writers ever make the same bytes: an entry that reads back as ours was written by us.
+            "nonce": secrets.token_hex(8),
             **facts,
         },
         {
             "timestamp": _milliseconds(_now()),
             "operation": operation,
             "operationParameters": {"mode": "Append"} if operation == "WRITE" else {},
-            "isBlindAppend": True,
+            "isBlindAppend": operation != "COMPACT",
             "engineInfo": f"event-archive/{__version__}",
         },
     )
-    folder = table / layout.LOG_FOLDER
-    name = layout.entry_name(version)
-    with storage_errors(folder / name):
-        ours = publish_new(folder, name, layout.pending_entry_name(uuid.uuid4().hex), entry)
-    if not ours:
+    if not table.put_new(layout.entry_name(version), entry):
         raise CommitConflict(f"{table.name}: another writer committed version {version} first.")
     return Head(version, hashlib.sha256(entry).hexdigest())
 

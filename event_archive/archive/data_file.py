@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import os
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from event_archive import layout
-from event_archive.durable import HashingFile, make_folder, storage_errors, sync
+from event_archive.archive.row_digest import RowDigester, SpanDigest
+from event_archive.durable import storage_errors
 from event_archive.envelope import EVENT_SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from event_archive.storage.store import Store
 
 SOURCE_SCHEMA = pa.schema([EVENT_SCHEMA.field(i) for i in range(EVENT_SCHEMA.get_field_index("ingested_at"))])
 """The envelope without the columns that a commit adds: what a source has to give."""
@@ -42,6 +42,14 @@ _DICTIONARY_COLUMNS = [
     "ingest_date",
     "commit_version",
 ]
+_BOUNDED_COLUMNS = (
+    "source_partition",
+    "source_offset",
+    "event_time",
+    "timestamp_ms",
+    "ingested_at",
+    "commit_version",
+)
 # Statistics over values would copy the longest payloads into the footer and help no reader.
 _STATISTICS_COLUMNS = [name for name in EVENT_SCHEMA.names if name not in ("key", "value", "headers")]
 
@@ -51,11 +59,14 @@ class WrittenFile:
     """A data file that is durable on the disk and not yet part of the table."""
 
     path: str
-    ingest_date: dt.date
     size_bytes: int
     sha256: str
     num_records: int
     stats: dict[str, Any]
+    digests: tuple[SpanDigest, ...]
+    """Row digests of the spans that were written, in their order."""
+    row_groups: tuple[int, ...]
+    """Rows of each row group."""
 
 
 def column(kind: pa.DataType, values: npt.NDArray[Any]) -> pa.Array:
@@ -83,22 +94,42 @@ def open_data_file(path: Path) -> pa.NativeFile:
     return pa.OSFile(os.fsencode(path))
 
 
+def with_commit(events: pa.Table, version: int, ingested_at: dt.datetime) -> pa.Table:
+    """Rows of a source with the columns that a commit adds.
+
+    Args:
+        events: rows with `SOURCE_SCHEMA`.
+        version: of the commit.
+        ingested_at: when it is made.
+    """
+    rows = events.num_rows
+    constants = {
+        "ingested_at": np.full(rows, (ingested_at - _EPOCH) // _MICROSECOND, np.int64),
+        "ingest_date": np.full(rows, (ingested_at.date() - _EPOCH.date()).days, np.int32),
+        "commit_version": np.full(rows, version, np.int64),
+    }
+    columns = [*events.columns, *(column(EVENT_SCHEMA.field(name).type, v) for name, v in constants.items())]
+    return pa.table(columns, schema=EVENT_SCHEMA)
+
+
 class DataFileWriter:
     """Writes row groups to a new, unreferenced file; memory is bounded by one row group."""
 
-    def __init__(self, table: Path, version: int, ingested_at: dt.datetime) -> None:
-        self._table = table
-        self._version = version
-        self._ingested_at = ingested_at
-        self._path = layout.data_file_name(ingested_at.date(), version, uuid.uuid4().hex)
-        self._full_path = table / self._path
-        self._digest = hashlib.sha256()
+    def __init__(self, table: Store, name: str) -> None:
+        """Begins the file.
+
+        Args:
+            table: the store of the table.
+            name: of the file; nobody else uses it.
+        """
+        self._name = name
+        self._place = table.place(name)
         self.num_records = 0
         self._bounds: dict[str, list[Any]] = {}
         self._nulls: dict[str, int] = dict.fromkeys(EVENT_SCHEMA.names, 0)
-        with storage_errors(self._full_path):
-            make_folder(self._full_path.parent)
-            self._file = HashingFile(self._full_path, self._digest)
+        self._digester = RowDigester()
+        self._row_groups: list[int] = []
+        self._file = table.new_file(name)
         # pyarrow writes each page in pieces; each would wait for the interpreter, which other threads keep busy.
         self._output = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), _OUTPUT_BYTES)
         self._writer = pq.ParquetWriter(
@@ -112,35 +143,36 @@ class DataFileWriter:
             write_page_index=True,
         )
 
+    @property
+    def size_bytes(self) -> int:
+        """How much was written so far, what is buffered left out."""
+        return self._file.size_bytes
+
     def write_row_group(self, events: pa.Table) -> None:
         """Appends one row group.
 
         Args:
-            events: rows with `SOURCE_SCHEMA`, in order of source, partition and offset.
+            events: rows with `EVENT_SCHEMA`, in order of source, partition and offset.
 
         Raises:
             StorageError: the disk refused; `abandon` the writer then.
         """
-        rows = events.num_rows
-        constants = {
-            "ingested_at": np.full(rows, (self._ingested_at - _EPOCH) // _MICROSECOND, np.int64),
-            "ingest_date": np.full(rows, (self._ingested_at.date() - _EPOCH.date()).days, np.int32),
-            "commit_version": np.full(rows, self._version, np.int64),
-        }
-        columns = [
-            *events.columns,
-            *(column(EVENT_SCHEMA.field(name).type, v) for name, v in constants.items()),
-        ]
-        table = pa.table(columns, schema=EVENT_SCHEMA)
-        with storage_errors(self._full_path):
-            self._writer.write_table(table, row_group_size=max(rows, 1))
-        self.num_records += rows
-        self._note_stats(table)
+        events = events.combine_chunks()  # how rows were read must not show in the file
+        self._row_groups.append(events.num_rows)
+        with storage_errors(self._place):
+            self._writer.write_table(events, row_group_size=max(events.num_rows, 1))
+        self.num_records += events.num_rows
+        self._digester.update(events)
+        self._note_stats(events)
+
+    def end_span(self) -> None:
+        """Says that the next row begins another span, even if it is of the same partition; see `row_digest`."""
+        self._digester.end_span()
 
     def _note_stats(self, table: pa.Table) -> None:
         for name in EVENT_SCHEMA.names:
             self._nulls[name] += table.column(name).null_count
-        for name in ("source_partition", "source_offset", "event_time", "timestamp_ms"):
+        for name in _BOUNDED_COLUMNS:
             values = table.column(name)
             is_time = pa.types.is_timestamp(values.type)
             # As numbers: pyarrow's way from a timestamp to Python imports pandas wherever it is installed.
@@ -156,18 +188,18 @@ class DataFileWriter:
         Raises:
             StorageError: the disk refused; `abandon` the writer then.
         """
-        with storage_errors(self._full_path):
+        with storage_errors(self._place):
             self._writer.close()
             self._output.flush()
-            self._file.sync_and_close()
-            sync(self._full_path.parent)
+            self._file.finish()
         return WrittenFile(
-            path=self._path,
-            ingest_date=self._ingested_at.date(),
+            path=self._name,
             size_bytes=self._file.size_bytes,
-            sha256=self._digest.hexdigest(),
+            sha256=self._file.sha256,
             num_records=self.num_records,
             stats=self._delta_stats(),
+            digests=tuple(self._digester.take()),
+            row_groups=tuple(self._row_groups),
         )
 
     def abandon(self) -> None:
@@ -175,15 +207,12 @@ class DataFileWriter:
         self._file.discard()
         with contextlib.suppress(OSError, ValueError, pa.ArrowException):
             self._writer.close()  # else pyarrow does it when the writer is collected, and complains
-        self._full_path.unlink(missing_ok=True)
 
     def _delta_stats(self) -> dict[str, Any]:
-        constants = {"ingested_at": self._ingested_at, "commit_version": self._version}
-        bounds = {**self._bounds, **{name: [value, value] for name, value in constants.items()}}
         return {
             "numRecords": self.num_records,
-            "minValues": {name: _stat(low) for name, (low, _) in bounds.items()},
-            "maxValues": {name: _stat(high, up=True) for name, (_, high) in bounds.items()},
+            "minValues": {name: _stat(low) for name, (low, _) in self._bounds.items()},
+            "maxValues": {name: _stat(high, up=True) for name, (_, high) in self._bounds.items()},
             "nullCount": {name: count for name, count in self._nulls.items() if name != "ingest_date"},
         }
 

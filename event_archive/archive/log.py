@@ -2,29 +2,24 @@
 
 The log is a Delta Lake log (one JSON entry per commit, after github.com/delta-io/delta, PROTOCOL.md). Besides Delta's
 actions each entry carries, in its `commitInfo`, an `eventArchive` object with what Delta doesn't know: the SHA-256 of
-the entry itself, of the entry before it, of each file, and the positions of the sources.
+the entry itself, of the entry before it, of each file, the positions of the sources, and the row digests.
 
-What doesn't live here: making a commit (`commit`) and what the whole log adds up to (`snapshot`).
+What doesn't live here: making a commit (`commit`), where entries lie (`history`), what they add up to (`snapshot`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from event_archive import layout
-from event_archive.durable import storage_errors
 from event_archive.errors import ArchiveDamaged
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-FORMAT = 1
+FORMAT = 2
+"""Of the entries that we write. Those of format 1 have no row digests and no nonce."""
+_READABLE_FORMATS = (1, 2)
 _HASH_PREFIX = b'{"commitInfo":{"eventArchive":{"entrySha256":"'
 _BLANK_HASH = b"0" * 64
 _HEX_64 = re.compile(rb"[0-9a-f]{64}")
@@ -45,6 +40,37 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """That data files took the place of others which hold the same rows."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, int], ...]
+    """Each output's path, and the number of spans that it holds; see `contents`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFact:
+    """A segment, the entries that it holds, and its hash."""
+
+    first: int
+    last: int
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """That entries are kept in segments, and what the log up to the last of them adds up to."""
+
+    segments: tuple[SegmentFact, ...]
+    """Those that are new, from the version after the last one that was sealed before."""
+    state: str
+    state_sha256: str
+    checkpoint: str
+    checkpoint_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """One entry of the log."""
 
@@ -60,6 +86,12 @@ class Commit:
     removed: tuple[str, ...]
     claims: dict[str, list[Any]]
     """Positions after the commit, one list item per source that it touched; empty if it touched none."""
+    digests: tuple[str, ...] = ()
+    """Row digests of the spans with events, in their order; empty in entries of format 1."""
+    row_groups: tuple[int, ...] = ()
+    """Rows of each row group of the file, so that it can be made again; empty in entries of format 1."""
+    compacted: Compacted | None = None
+    sealed: Sealed | None = None
 
 
 def seal_entry(actions: list[dict[str, Any]], facts: dict[str, Any], commit_info: dict[str, Any]) -> bytes:
@@ -118,7 +150,7 @@ def parse_entry(version: int, entry: bytes) -> tuple[Commit, str | None]:
                 removed.append(action["path"])
         if facts["version"] != version:
             raise ArchiveDamaged(f"log entry {version} is a copy of entry {facts['version']}.")
-        if facts["format"] != FORMAT:
+        if facts["format"] not in _READABLE_FORMATS:
             raise ArchiveDamaged(
                 f"log entry {version} is of format {facts['format']}, which this version of event-archive can't read."
             )
@@ -143,6 +175,10 @@ def parse_entry(version: int, entry: bytes) -> tuple[Commit, str | None]:
             added=added,
             removed=tuple(removed),
             claims=facts["positions"],
+            digests=tuple(facts.get("digests", ())),
+            row_groups=tuple(facts.get("rowGroups", ())),
+            compacted=_compacted(facts.get("compacted")),
+            sealed=_sealed(facts.get("sealed")),
         )
         return commit, facts["previousEntrySha256"]
     except (ValueError, KeyError, TypeError, AttributeError, UnboundLocalError) as error:
@@ -151,66 +187,18 @@ def parse_entry(version: int, entry: bytes) -> tuple[Commit, str | None]:
         ) from error
 
 
-def log_versions(table: Path) -> list[int]:
-    """Versions that the log folder holds, in order; empty if there is no table."""
-    folder = table / layout.LOG_FOLDER
-    with storage_errors(folder):
-        if not os.path.lexists(folder):
-            return []
-        names = [entry.name for entry in folder.iterdir()]
-    return sorted(version for name in names if (version := layout.entry_version(name)) is not None)
+def _compacted(fact: dict[str, Any] | None) -> Compacted | None:
+    if fact is None:
+        return None
+    outputs = tuple((output["path"], output["spans"]) for output in fact["outputs"])
+    return Compacted(tuple(fact["inputs"]), outputs)
 
 
-def refuse_lost_log(table: Path) -> None:
-    """Refuses a table that has data files but no log: starting it anew would archive everything a second time.
-
-    Raises:
-        ArchiveDamaged: the log was there once.
-    """
-    if lost := next(table.glob("ingest_date=*/*.parquet"), None):
-        raise ArchiveDamaged(f"{table}: has data files ({lost.name}) but no log entries. {REMEDY}")
+def _sealed(fact: dict[str, Any] | None) -> Sealed | None:
+    if fact is None:
+        return None
+    segments = tuple(SegmentFact(**segment) for segment in fact["segments"])
+    return Sealed(segments, fact["state"], fact["stateSha256"], fact["checkpoint"], fact["checkpointSha256"])
 
 
-def read_entry(table: Path, version: int) -> bytes:
-    """Bytes of one log entry."""
-    path = table / layout.LOG_FOLDER / layout.entry_name(version)
-    with storage_errors(path):
-        return path.read_bytes()
-
-
-def iter_commits(table: Path, *, until: int | None = None) -> Iterator[Commit]:
-    """Commits in order, each proved by its own hash and built on the one before it.
-
-    Args:
-        table: folder of the table; without a log there is nothing to yield.
-        until: last version to yield, None for all.
-
-    Raises:
-        ArchiveDamaged: an entry is missing, empty, doesn't parse, or isn't the one that its successor was built on.
-    """
-    versions = log_versions(table)
-    last = versions[-1] if versions else -1
-    if until is not None and until > last:
-        raise ArchiveDamaged(f"{table}: commit {until} was asked for, but the newest log entry is {last}.")
-    before: Commit | None = None
-    for expected, version in enumerate(versions):
-        if version != expected:
-            raise ArchiveDamaged(f"{table}: log entry {expected} is missing. {REMEDY}")
-        entry = read_entry(table, version)
-        place = f"{table / layout.LOG_FOLDER / layout.entry_name(version)}"
-        if fault := entry_fault(entry):
-            raise ArchiveDamaged(f"{place} {fault}. {REMEDY}")
-        try:
-            commit, previous = parse_entry(version, entry)
-        except ArchiveDamaged as error:
-            raise ArchiveDamaged(f"{place}: {error} {REMEDY}") from error
-        if previous != (before.entry_sha256 if before else None):
-            raise ArchiveDamaged(
-                f"{table}: log entry {version} was built on another entry {version - 1} than the one in the log. {REMEDY}"
-            )
-        before = commit
-        if until is None or version <= until:
-            yield commit
-
-
-REMEDY = "Run `event-archive verify` for the extent of the damage, and restore the file from a copy."
+REMEDY = "Run `event-archive verify` for the extent of the damage, and restore the file with `event-archive repair`."

@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from event_archive import layout
-from event_archive.archive.log import Commit, DataFile, iter_commits
+from event_archive.archive.history import iter_commits
+from event_archive.archive.state import State, is_confirmed, readable_states
+from event_archive.errors import ArchiveDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from event_archive.archive.log import Commit, DataFile
+    from event_archive.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A table as one of its commits left it. `version` is -1 where there is no table yet."""
 
-    table: Path
+    table: Store
     version: int
     chain_hash: str | None
     """SHA-256 of the newest log entry, and so of the whole history."""
@@ -29,6 +34,8 @@ class Snapshot:
     value_bytes: int
     ingested_at_us: int | None
     """Time of the newest commit, in microseconds since 1970 UTC."""
+    state: State | None
+    """Where the reading of the log began; None if with its first entry."""
 
     @property
     def commits(self) -> int:
@@ -36,45 +43,80 @@ class Snapshot:
         return self.version + 1
 
     def file_paths(self) -> list[str]:
-        """Absolute paths of the data files.
+        """Absolute paths of the data files on a local disk; far places are copied first.
 
         Raises:
-            ArchiveDamaged: the log names a path outside the table.
+            ArchiveDamaged: the log names a path outside the table, or a far place holds other bytes.
         """
-        return [str(layout.resolve_data_file(self.table.absolute(), file.path)) for file in self.files]
+        return [str(local_file(self.table, file)) for file in self.files]
+
+
+def local_file(table: Store, file: DataFile) -> Path:
+    """Path of a data file on a local disk; see `Store.local_path`.
+
+    Raises:
+        ArchiveDamaged: the log names a path outside the table, or a far place holds other bytes.
+    """
+    name = layout.checked_data_file(file.path, table.url)
+    return table.local_path(name, size_bytes=file.size_bytes, sha256=file.sha256)
 
 
 def read_snapshot(
-    table: Path, *, version: int | None = None, on_commit: Callable[[Commit], None] | None = None
+    table: Store, *, version: int | None = None, on_commit: Callable[[Commit], None] | None = None
 ) -> Snapshot:
-    """Reads the log up to `version` (None: all of it).
+    """Reads the log up to `version` (None: all of it), from the newest state on.
 
     Args:
-        table: folder of the table; it need not exist.
+        table: the table; it need not exist.
         version: the commit to stop at.
-        on_commit: called for each commit in order, for folds of the caller's own.
+        on_commit: called for what has to be taken in for positions and gaps, in order: commits, and in place of those before
+            the state their abridged claims. Whoever needs each commit reads `history.iter_commits`.
 
     Raises:
         ArchiveDamaged: see `iter_commits`.
     """
-    files: dict[str, DataFile] = {}
-    newest: Commit | None = None
-    events = value_bytes = 0
-    for commit in iter_commits(table, until=version):
+    for name, sha256, state in readable_states(table, until=version):
+        commits = list(iter_commits(table, after=(state.version, state.entry_sha256)))
+        if is_confirmed(name, sha256, commits):
+            wanted = [commit for commit in commits if version is None or commit.version <= version]
+            if version is not None and version > (commits[-1].version if commits else state.version):
+                raise ArchiveDamaged(
+                    f"{table.url}: commit {version} was asked for, but the newest log entry is {commits[-1].version}."
+                )
+            return _fold(table, state, wanted, on_commit)
+    return _fold(table, None, iter_commits(table, until=version), on_commit)
+
+
+def _fold(
+    table: Store,
+    state: State | None,
+    commits: Iterable[Commit],
+    on_commit: Callable[[Commit], None] | None,
+) -> Snapshot:
+    files = {file.path: file for file in state.files} if state else {}
+    events, value_bytes = (state.events, state.value_bytes) if state else (0, 0)
+    version, chain_hash, ingested_at_us = (
+        (state.version, state.entry_sha256, state.ingested_at_us) if state else (-1, None, None)
+    )
+    if state and on_commit is not None:
+        for abridged in state.abridged:
+            on_commit(abridged.as_commit())
+    for commit in commits:
         for path in commit.removed:
             files.pop(path, None)
         files.update((file.path, file) for file in commit.added)
         events += commit.events
         value_bytes += commit.value_bytes
-        newest = commit
+        version, chain_hash, ingested_at_us = commit.version, commit.entry_sha256, commit.ingested_at_us
         if on_commit is not None:
             on_commit(commit)
     return Snapshot(
         table=table,
-        version=newest.version if newest else -1,
-        chain_hash=newest.entry_sha256 if newest else None,
+        version=version,
+        chain_hash=chain_hash,
         files=tuple(files.values()),
         events=events,
         value_bytes=value_bytes,
-        ingested_at_us=newest.ingested_at_us if newest else None,
+        ingested_at_us=ingested_at_us,
+        state=state,
     )

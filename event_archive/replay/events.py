@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from event_archive import layout
 from event_archive.archive.data_file import open_data_file
-from event_archive.archive.log import REMEDY, Commit, DataFile, iter_commits
+from event_archive.archive.history import iter_commits
+from event_archive.archive.log import REMEDY, Commit, DataFile
+from event_archive.archive.snapshot import local_file
 from event_archive.durable import sha256_of
-from event_archive.errors import ArchiveDamaged, UsageError
+from event_archive.errors import ArchiveDamaged, FileMissing, UsageError
 from event_archive.replay.selection import Bounds, Generations, Selection
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from event_archive.config import Config
+    from event_archive.storage.store import Store
 
 ROWS_A_BLOCK = 10_000
 _NEEDED_COLUMNS = ("source_id", "source_partition", "source_offset", "event_time")
@@ -152,17 +154,20 @@ class ArchivedEvents:
                 at += size
 
 
-def whole_file(table: Path, file: DataFile) -> Path:
+def whole_file(table: Store, file: DataFile) -> Path:
     """Path of a data file that is proved to be the one that was committed; nothing unproved is parsed.
 
     Raises:
         ArchiveDamaged: it isn't.
     """
-    path = layout.resolve_data_file(table, file.path)
+    place = table.place(file.path)
     try:
+        path = local_file(table, file)
         digest = sha256_of(path)
+    except FileMissing as error:
+        raise ArchiveDamaged(f"{place}: is missing. {REMEDY}") from error
     except OSError as error:
-        raise ArchiveDamaged(f"{path}: can't be read ({error.strerror}). {REMEDY}") from error
+        raise ArchiveDamaged(f"{place}: can't be read ({error.strerror}). {REMEDY}") from error
     if digest != file.sha256:
-        raise ArchiveDamaged(f"{path}: does not match its SHA-256. {REMEDY}")
+        raise ArchiveDamaged(f"{place}: does not match its SHA-256. {REMEDY}")
     return path

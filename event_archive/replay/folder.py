@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from event_archive.archive.data_file import open_data_file
-from event_archive.archive.log import iter_commits
+from event_archive.archive.history import iter_commits
 from event_archive.durable import sha256_of, storage_errors, sync
 from event_archive.errors import ArchiveDamaged, UsageError
 from event_archive.replay.events import whole_file
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from event_archive.archive.log import Commit
     from event_archive.config import Config
+    from event_archive.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class _FolderWriter:
         for target in {os.path.dirname(target) for target in self._targets.values()}:  # noqa: PTH120 - of text
             (folder / target).mkdir(parents=True, exist_ok=True)
 
-    def write(self, table: Path, commit: Commit) -> None:
+    def write(self, table: Store, commit: Commit) -> None:
         blank = {claim.state.source_id: claim for claim in decode_claims(commit.claims)}
         written: dict[str, int] = {source_id: claim.first_record for source_id, claim in blank.items()}
         for file in commit.added:

@@ -6,11 +6,12 @@ What doesn't live here: what each kind of source records beyond that (`files.pos
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from event_archive.archive.state import Abridged
 from event_archive.sources.files import positions as files
 from event_archive.sources.kafka import positions as kafka
 from event_archive.sources.source_status import Gap
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from event_archive.archive.log import Commit
 
+_NO_LINES = np.empty(0, np.int64)
+_NO_RUNS = np.empty((0, 2), np.int64)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -94,3 +97,41 @@ def spans(claims: dict[str, list[Any]]) -> list[Span]:
         )
         for claim in files.decode_claims(claims)
     ]
+
+
+class ClaimFold:
+    """The newest claims on everything, and all gaps: the least that positions and gaps can be told from."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, files.Claim] = {}
+        self._partitions: dict[tuple[str, int], kafka.PartitionClaim] = {}
+        self._gaps: list[Abridged] = []
+        self._version = self._ingested_at_us = -1
+        self._events = 0
+
+    def note(self, commit: Commit) -> None:
+        """Takes in the next commit, or what an earlier `abridged` gave."""
+        self._version, self._ingested_at_us = commit.version, commit.ingested_at_us
+        self._events += commit.events
+        for claim in files.decode_claims(commit.claims):
+            key = claim.state.source_id
+            self._files.pop(key, None)  # the order is that of the newest claims
+            self._files[key] = replace(claim, blank_before=_NO_LINES)
+        of_kafka = kafka.decode_claims(commit.claims)
+        for kafka_claim in of_kafka:
+            place = (kafka_claim.source_id, kafka_claim.partition)
+            self._partitions.pop(place, None)
+            self._partitions[place] = replace(kafka_claim, gap_from=None, gap_reason="")
+        if gaps := [replace(claim, runs=_NO_RUNS) for claim in of_kafka if claim.gap_from is not None]:
+            self._gaps.append(Abridged(commit.version, commit.ingested_at_us, 0, kafka.encode_claims(gaps)))
+
+    def abridged(self) -> tuple[Abridged, ...]:
+        """Claims that stand for those of all commits taken in so far."""
+        claims = [
+            files.encode_claims(self._files.values()) if self._files else {},
+            kafka.encode_claims(self._partitions.values()) if self._partitions else {},
+        ]
+        newest = [Abridged(self._version, self._ingested_at_us, 0, some) for some in claims if some]
+        if newest:
+            newest[-1] = replace(newest[-1], events=self._events)
+        return (*self._gaps, *newest)

@@ -19,7 +19,7 @@ def test_delta_rs_reads_the_same_events(project: Project) -> None:
     lines = [b'{"n": %d}' % n for n in range(3000)]
     project.write("a.jsonl", b"\n".join(lines) + b"\n")
     project.ingest()
-    snapshot = read_snapshot(project.table)
+    snapshot = read_snapshot(project.store)
     table = deltalake.DeltaTable(project.table)
     assert table.version() == snapshot.version > 3
     assert table.metadata().partition_columns == ["ingest_date"]

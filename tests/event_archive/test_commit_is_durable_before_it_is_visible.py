@@ -41,7 +41,7 @@ def test_a_commit_is_durable_before_it_is_visible(project: Project, calls: list[
     result = ingest_stream(project.config(), "events")
     log = str(project.table / layout.LOG_FOLDER)
     (data_file,) = map(str, project.table.glob("*/*.parquet"))
-    linked = calls.index(("link", f"{log}/{layout.entry_name(1)}"))
+    linked = calls.index(("link", str(project.table / layout.entry_name(1))))
     before, after = calls[:linked], calls[linked + 1 :]
     assert ("fsync", data_file) in before
     assert ("fsync", os.path.dirname(data_file)) in before[before.index(("fsync", data_file)) :]  # noqa: PTH120

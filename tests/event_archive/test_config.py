@@ -45,7 +45,10 @@ FOLDER = HEAD + "  a:\n    source: {type: files, path: x}\n"
             "5: streams.a.source.settle_seconds",
             "0",
         ),
-        ("archive: s3://b/p\nwarehouse: w\n", "1: archive", "local disk"),
+        ("archive: a\nwarehouse: s3://bucket/p\n", "2: warehouse", "local disk"),
+        ("archive: s3://b/p\nwarehouse: w\n", "1: archive", "s3://bucket/prefix"),
+        ("archive: gs://bucket/p\nwarehouse: w\n", "1: archive", "s3://bucket/prefix"),
+        ("archive: s3://bucket/a/../b\nwarehouse: w\n", "1: archive", "one of dots"),
         ("warehouse: w\n", "1: archive", "missing"),
         (
             HEAD + "  a:\n    source: {type: files, path: x}\n  a:\n    source: {type: files, path: y}\n",
@@ -93,7 +96,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text(HEAD + "  a:\n    source: {type: files, path: ../in}\n    commit_bytes: 1 KB\n")
     monkeypatch.setenv("EVENT_ARCHIVE_CONFIG", str(path))
     config = load_config()
-    assert (config.archive, config.table("a")) == (tmp_path / "etc" / "a", tmp_path / "etc" / "a" / "a")
+    archive = tmp_path / "etc" / "a"
+    assert (config.archive, config.table("a").url) == (str(archive), str(archive / "a"))
     source = config.streams["a"].source
     assert isinstance(source, FilesSource)
     assert source.path == tmp_path / "etc" / ".." / "in"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from event_archive import layout
-from event_archive.archive.log import iter_commits
+from event_archive.archive.history import iter_commits
 from event_archive.errors import ArchiveDamaged
 from event_archive.ingest import ingest_stream
 from event_archive.sources.files.positions import decode_claims
@@ -78,8 +78,7 @@ def test_a_log_entry_far_beyond_the_others_is_a_gap_not_a_crash(project: Project
     """However many are missing in between."""
     project.write("a.jsonl", b"one\n")
     project.ingest()
-    log = project.table / layout.LOG_FOLDER
-    (log / layout.entry_name(1)).rename(log / layout.entry_name(10**15))
+    (project.table / layout.entry_name(1)).rename(project.table / layout.entry_name(10**15))
     assert any(
         "is missing, and all up to" in damage.reason
         for damage in verify_stream(project.config(), "events").damages
@@ -91,7 +90,7 @@ def test_every_entry_is_proved_before_it_is_used(project: Project) -> None:
     for number in range(4):
         project.write(f"{number}.jsonl", b"%d\n" % number)
         project.ingest()
-    path = project.table / layout.LOG_FOLDER / layout.entry_name(2)
+    path = project.table / layout.entry_name(2)
     path.write_bytes(path.read_bytes().replace(b'"records"', b'"recordz"'))
     for command in ("status", "ingest"):
         done = project.run(command)
@@ -157,7 +156,7 @@ def test_blank_lines_make_commits_too(project: Project, monkeypatch: pytest.Monk
     project.write("a.jsonl", b"one\n" + b"\n" * 200_000 + b"two\n")
     project.ingest()
     blank = [
-        len(c.blank_before) for commit in iter_commits(project.table) for c in decode_claims(commit.claims)
+        len(c.blank_before) for commit in iter_commits(project.store) for c in decode_claims(commit.claims)
     ]
     assert sum(blank) == 200_000
     assert max(blank) < 20_000

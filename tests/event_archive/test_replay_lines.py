@@ -38,7 +38,7 @@ def archive_rows(
         "archive: archive\nwarehouse: warehouse\nstreams:\n  events:\n"
         "    source: {type: kafka, brokers: '127.0.0.1:1', topic: things}\n"
     )
-    appender = Appender("events", project.config().stream("events"), project.table)
+    appender = Appender("events", project.config().stream("events"), project.store)
     starts: dict[int, int] = {}
     appender.open(lambda _commit: None)
     full, claims = [], []
@@ -85,7 +85,7 @@ def decoded(line: str) -> dict[str, Any]:
 def archived_rows(project: Project) -> list[dict[str, Any]]:
     """The rows of all data files, in order."""
     rows = []
-    for path in read_snapshot(project.table).file_paths():
+    for path in read_snapshot(project.store).file_paths():
         with Path(path).open("rb") as file:
             rows += pq.ParquetFile(file).read().to_pylist()
     return rows

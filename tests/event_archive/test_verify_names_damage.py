@@ -119,7 +119,7 @@ def test_swapped_files_are_named(archived: Project) -> None:
 
 def test_an_edited_entry_with_its_own_hash_made_right_is_named(archived: Project) -> None:
     """The successor knows better."""
-    path = archived.table / layout.LOG_FOLDER / layout.entry_name(2)
+    path = archived.table / layout.entry_name(2)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     info = lines[0]["commitInfo"]
     facts = info.pop("eventArchive")
@@ -128,7 +128,7 @@ def test_an_edited_entry_with_its_own_hash_made_right_is_named(archived: Project
     path.write_bytes(seal_entry(lines[1:], facts, info))
     assert str(path) in damaged_paths(archived)
     with pytest.raises(ArchiveDamaged, match="log entry 3 was built on another entry 2"):
-        read_snapshot(archived.table)
+        read_snapshot(archived.store)
 
 
 def test_a_path_that_leads_out_of_the_table_is_refused(archived: Project) -> None:
@@ -145,7 +145,7 @@ def test_a_path_that_leads_out_of_the_table_is_refused(archived: Project) -> Non
         newest.write_bytes(seal_entry(lines[1:], facts, info))
         assert str(newest) in damaged_paths(archived)
         with pytest.raises(ArchiveDamaged, match="not a path inside the table"):
-            read_snapshot(archived.table).file_paths()
+            read_snapshot(archived.store).file_paths()
 
 
 def test_an_empty_or_broken_newest_entry_is_an_error_at_every_open(archived: Project) -> None:
@@ -156,7 +156,7 @@ def test_an_empty_or_broken_newest_entry_is_an_error_at_every_open(archived: Pro
     for content in (b"", whole[:-20], b"{}\n", b"\0" * 500, edited):
         newest.write_bytes(content)
         with pytest.raises(ArchiveDamaged, match=newest.name):
-            read_snapshot(archived.table)
+            read_snapshot(archived.store)
         for command in (["ingest"], ["status"], ["sql", "select 1"], ["verify"]):
             done = archived.run(*command)
             assert done.returncode == 1, command
@@ -166,8 +166,8 @@ def test_an_empty_or_broken_newest_entry_is_an_error_at_every_open(archived: Pro
 
 def test_positions_are_held_against_the_rows(archived: Project) -> None:
     """A commit that claims other offsets than its file holds is named, although every hash is right."""
-    path = archived.table / layout.LOG_FOLDER / layout.entry_name(1)
-    newer = [archived.table / layout.LOG_FOLDER / layout.entry_name(version) for version in range(2, 100)]
+    path = archived.table / layout.entry_name(1)
+    newer = [archived.table / layout.entry_name(version) for version in range(2, 100)]
     for entry in newer:
         entry.unlink(missing_ok=True)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -184,7 +184,7 @@ def test_unreferenced_files_are_harmless(archived: Project) -> None:
     """As an interrupted write leaves them."""
     some = next(path for path in all_files(archived) if path.suffix == ".parquet")
     shutil.copy(some, some.with_name("left-over.parquet"))
-    (archived.table / layout.LOG_FOLDER / layout.pending_entry_name("x")).write_bytes(b"{")
+    (archived.table / layout.LOG_FOLDER / layout.pending_name("0")).write_bytes(b"{")
     report = verify_stream(archived.config(), "events")
     assert report.is_whole
     assert len(report.unreferenced) == 2

@@ -19,10 +19,11 @@ import pytest
 
 from event_archive import appending, durable
 from event_archive.archive import commit as commit_module
-from event_archive.archive.log import log_versions
+from event_archive.archive.history import log_versions
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.errors import CommitConflict, StorageError
 from event_archive.ingest import ingest_stream
+from event_archive.storage import folder as folder_module
 from event_archive.verify import verify_stream
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ def test_ingest_killed_at_random_moments_loses_and_doubles_nothing(project: Proj
                 file.write(b"\n".join(more) + b"\n")
             expected[f"file:{number % 3}/{number}.jsonl"] += more
         if kills % 5 == 0:
-            commits = read_snapshot(project.table).commits  # at no moment is the archive unreadable
+            commits = read_snapshot(project.store).commits  # at no moment is the archive unreadable
             if commits == commits_before:  # a slow machine: let it come further before it is killed
                 longest_seconds *= 1.5
             commits_before = commits
-    assert len(log_versions(project.table)) > KILLS / 4, "the kills came before any work was done"
+    assert len(log_versions(project.store)) > KILLS / 4, "the kills came before any work was done"
     assert project.ingest().problems == ()
     assert_whole(project, expected)
 
@@ -177,7 +178,7 @@ def test_a_commit_that_names_no_new_version_is_refused(project: Project) -> None
     stale = commit_module.Head(0, None)
     batch = commit_module.Batch(None, 0, {}, {})
     with pytest.raises(CommitConflict):
-        commit_module.commit(project.table, stale, batch, ingested_at=dt.datetime.now(dt.UTC))
+        commit_module.commit(project.store, stale, batch, ingested_at=dt.datetime.now(dt.UTC))
 
 
 def test_a_file_of_a_commit_that_landed_is_never_removed(
@@ -187,13 +188,15 @@ def test_a_file_of_a_commit_that_landed_is_never_removed(
     expected = write_files(project, files=1, lines=5)
     original = durable.publish_new
 
-    def fail_after_link(folder: Path, name: str, pending_name: str, content: bytes) -> bool:
-        original(folder, name, pending_name, content)
+    def fail_after_link(
+        folder: Path, name: str, pending_name: str, content: bytes, *, mode: int | None
+    ) -> bool:
+        original(folder, name, pending_name, content, mode=mode)
         if name.endswith("1.json"):
             raise OSError(5, "Input/output error", str(folder))
         return True
 
-    monkeypatch.setattr(commit_module, "publish_new", fail_after_link)
+    monkeypatch.setattr(folder_module, "publish_new", fail_after_link)
     with pytest.raises(StorageError, match="Input/output error"):
         project.ingest()
     monkeypatch.undo()

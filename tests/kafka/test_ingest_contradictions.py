@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from event_archive.accept import accept_source
-from event_archive.archive.log import log_versions
+from event_archive.archive.history import log_versions
 from event_archive.coverage import stream_coverage
 from event_archive.errors import SourceProblem, SourceUnavailable, UsageError
 from event_archive.ingest import Follow, ingest_stream
@@ -439,7 +439,7 @@ def test_following_survives_a_broker_that_is_killed(project: Project, private_ka
         for round_ in range(2):
             for partition in range(3):
                 produce(kafka.bootstrap, "events", numbered(round_ * 100, 100, partition=partition))
-            wait_for(lambda: len(log_versions(project.table)) > 0)
+            wait_for(lambda: len(log_versions(project.store)) > 0)
             node.kill()
             time.sleep(3)
             node.start()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from event_archive.archive.log import iter_commits
+from event_archive.archive.history import iter_commits
 from event_archive.status import stream_status
 from tests.kafka.topics import QUICK, assert_same, configure, numbered, produce, send
 
@@ -77,7 +77,7 @@ def test_events_are_committed_within_the_latency_and_not_one_by_one(
         out, err = end(process)
     assert "70" in out
     assert err == ""
-    commits = [commit for commit in iter_commits(project.table) if commit.events]
+    commits = [commit for commit in iter_commits(project.store) if commit.events]
     assert len(commits) <= 5
     assert_same(project, kafka.bootstrap, topic)
 

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from event_archive.archive.snapshot import read_snapshot
+from event_archive.storage.folder import FolderStore
 from tests.kafka.topics import QUICK, configure
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def fill(bootstrap: str, topic: str) -> None:
 def digests(table: Path) -> dict[int, str]:
     """SHA-256 of each partition: over all that is archived of its events but their offsets."""
     running: dict[int, Any] = {}
-    for path in read_snapshot(table).file_paths():
+    for path in read_snapshot(FolderStore(table)).file_paths():
         with Path(path).open("rb") as file:
             parquet = pq.ParquetFile(file)
             for group in range(parquet.num_row_groups):

@@ -74,7 +74,7 @@ def values(kafka: Kafka, topic: str) -> dict[int, list[bytes]]:
 
 def archive_rows(project: Project, rows: list[dict[str, Any]]) -> None:
     """Commits rows that no client could produce, as one topic's partition 0."""
-    appender = Appender("events", project.config().stream("events"), project.table)
+    appender = Appender("events", project.config().stream("events"), project.store)
     appender.open(lambda _commit: None)
     blank: dict[str, Any] = dict.fromkeys(SOURCE_SCHEMA.names)
     place = {"source_id": "kafka://c/t", "source_partition": 0}

@@ -32,7 +32,7 @@ def sample(project: Project, *, seed: str = SEED, **options: Any) -> Sample:
     """Compares the project's stream."""
     config = project.config()
     source: KafkaSource = config.stream("events").source  # type: ignore[assignment]
-    return compare_sample("events", source, project.table, seed=seed, **options)
+    return compare_sample("events", source, project.store, seed=seed, **options)
 
 
 ODD = [

@@ -133,7 +133,7 @@ def archived(project: Project, *, source_id: str | None = None) -> dict[int, lis
     """
     found: dict[int, list[Record]] = defaultdict(list)
     sources = set()
-    for path in read_snapshot(project.table).file_paths():
+    for path in read_snapshot(project.store).file_paths():
         with Path(path).open("rb") as file:
             rows = pq.ParquetFile(file).read().to_pylist()
         places = [(row["source_id"], row["source_partition"], row["source_offset"]) for row in rows]

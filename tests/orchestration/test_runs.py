@@ -53,7 +53,7 @@ def test_an_ingest_says_what_it_read_and_how_far_it_is(place: Place) -> None:
     assert bookings["lag (files)"] == bookings["lag (bytes)"] == 0
     assert sum(bookings["position (next offset; newest 20 sources)"].values()) > 0
     assert bookings["read from"] == str(place.landing("bookings"))
-    assert bookings["written to"] == str(place.config.table("bookings"))
+    assert bookings["written to"] == place.config.table("bookings").url
     assert first.failed_checks == {}
     again = place.run("ingest").materialized["event_archive/bookings"]
     assert again["events"] == 0
@@ -217,7 +217,7 @@ def test_a_model_that_cannot_be_built_is_named_with_the_databases_own_words(
 def test_damage_fails_the_verification_and_restoring_the_file_heals_it(built: Place, tmp_path: Path) -> None:
     """The run is red, the check names the file, the sentence says what to do; after the backup is put back all is green."""
     assert built.run("verify_archive").succeeded
-    data_file = next(built.config.table("bookings").glob("ingest_date=*/*.parquet"))
+    data_file = next(Path(built.config.table("bookings").url).glob("ingest_date=*/*.parquet"))
     backup = Path(shutil.copy2(data_file, tmp_path))
     damaged = bytearray(data_file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -242,7 +242,7 @@ def test_a_damaged_log_stops_ingest_and_refresh_with_the_librarys_sentence(place
     """Nothing is built on a damaged archive, and no traceback is shown for it."""
     place.land(1)
     assert place.run("ingest").succeeded
-    entry = place.config.table("bookings") / "_delta_log" / f"{1:020}.json"
+    entry = Path(place.config.table("bookings").url) / "_delta_log" / f"{1:020}.json"
     entry.chmod(0o644)
     entry.write_bytes(b"")
     for job in ("ingest", "refresh"):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from event_archive.config import StreamConfig
     from event_archive.source_config import FilesSource
     from event_archive.sources.files.landing import LandingFile
+    from event_archive.storage.store import Store
 
 
 def path_in_landing(source: FilesSource, file: Path) -> str | None:
@@ -45,7 +46,7 @@ def path_in_landing(source: FilesSource, file: Path) -> str | None:
     return os.path.relpath(wanted, landing) if wanted.startswith(landing + os.sep) else None
 
 
-def accept_file(stream: str, settings: StreamConfig, source: FilesSource, table: Path, path: str) -> None:
+def accept_file(stream: str, settings: StreamConfig, source: FilesSource, table: Store, path: str) -> None:
     """Accepts a file as it is now: a changed one becomes a new generation, a damaged one is no problem any more.
 
     Args:
@@ -66,7 +67,7 @@ def accept_file(stream: str, settings: StreamConfig, source: FilesSource, table:
         return
 
 
-def _decide(stream: str, settings: StreamConfig, source: FilesSource, table: Path, path: str) -> None:
+def _decide(stream: str, settings: StreamConfig, source: FilesSource, table: Store, path: str) -> None:
     positions = Positions()
     snapshot = read_snapshot(table, on_commit=positions.note)
     state = positions.by_path.get(path)

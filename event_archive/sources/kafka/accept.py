@@ -25,15 +25,14 @@ from event_archive.sources.kafka.reading import Reader
 from event_archive.sources.kafka.topic import Topic
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from event_archive.source_config import KafkaSource
     from event_archive.sources.kafka.topic import TopicState
+    from event_archive.storage.store import Store
 
 REASON = "accepted as a new generation"
 
 
-def accept_topic(stream: str, source: KafkaSource, table: Path, partition: int | None) -> None:
+def accept_topic(stream: str, source: KafkaSource, table: Store, partition: int | None) -> None:
     """Accepts a topic that was made anew, or one partition that has lost events, as a new generation.
 
     What the archive has of the old one stays as it is; the next ingest archives the new one from its beginning.
@@ -50,7 +49,7 @@ def accept_topic(stream: str, source: KafkaSource, table: Path, partition: int |
         return
 
 
-def _accept(stream: str, source: KafkaSource, table: Path, partition: int | None) -> None:
+def _accept(stream: str, source: KafkaSource, table: Store, partition: int | None) -> None:
     positions = Positions(source.topic)
     snapshot = read_snapshot(table, on_commit=positions.note)
     if not positions.by_partition:

@@ -30,11 +30,11 @@ from event_archive.sql.views import archive_select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from event_archive.archive.log import Commit
     from event_archive.source_config import KafkaSource
     from event_archive.sources.kafka.topic import TopicState
+    from event_archive.storage.store import Store
 
 PLACES = 100
 EVENTS_A_PLACE = 10
@@ -99,7 +99,7 @@ class _Claimed:
 def compare_sample(
     stream: str,
     source: KafkaSource,
-    table: Path,
+    table: Store,
     *,
     seed: str,
     places: int = PLACES,

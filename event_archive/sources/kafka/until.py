@@ -15,15 +15,14 @@ from event_archive.sources.kafka.status import STATUS_SECONDS, TopicHistory
 from event_archive.sources.kafka.topic import Topic
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from event_archive.source_config import KafkaSource
+    from event_archive.storage.store import Store
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def missing_until(
-    stream: str, source: KafkaSource, table: Path, until: dt.datetime
+    stream: str, source: KafkaSource, table: Store, until: dt.datetime
 ) -> list[tuple[int, int, int, str]]:
     """Partition, first offset, offset behind the last, and reason of what keeps the archive from being complete."""
     history = TopicHistory(source.topic)
