@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import ingest_figures, kafka_figures, sql_figures
+from benchmarks import growth_figures, ingest_figures, kafka_figures, sql_figures
 from demo.kafka.jars import KafkaUnavailable
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "many": ingest_figures.many_files,
     "sql": sql_figures.answers,
     "stream": sql_figures.streaming,
+    "files": growth_figures.ten_billion_rows,
+}
+SCALED_FIGURES: dict[str, Callable[[Path, float], None]] = {
+    "growth": growth_figures.long_logs,
 }
 KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
     "kafka": kafka_figures.beside_a_bare_consumer,
@@ -30,17 +34,23 @@ KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
 
 def main() -> None:
     """Measures what was asked for, each in an empty folder."""
-    names = [*FIGURES, *KAFKA_FIGURES]
+    names = [*FIGURES, *SCALED_FIGURES, *KAFKA_FIGURES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figures", nargs="*", choices=[*names, []], metavar="FIGURE", help=", ".join(names))
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="so many times the events of the kafka figures; 0.01 to try"
+        "--scale",
+        type=float,
+        default=1.0,
+        help="so many times the events of the kafka figures and the commits of growth; 0.01 to try",
     )
     arguments = parser.parse_args()
     for name in arguments.figures or names:
         with tempfile.TemporaryDirectory(prefix="event-archive-bench-") as folder:
             if name in FIGURES:
                 FIGURES[name](Path(folder))
+                continue
+            if name in SCALED_FIGURES:
+                SCALED_FIGURES[name](Path(folder), arguments.scale)
                 continue
             try:
                 KAFKA_FIGURES[name](Path(folder), arguments.scale)

@@ -5,6 +5,7 @@ What doesn't live here: positions of sources, which each source folds from the s
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from event_archive.archive.log import Commit, DataFile
     from event_archive.storage.store import Store
+
+
+_FETCHED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,10 @@ class Snapshot:
         Raises:
             ArchiveDamaged: the log names a path outside the table, or a far place holds other bytes.
         """
-        return [str(local_file(self.table, file)) for file in self.files]
+        if not self.table.is_far:
+            return [str(local_file(self.table, file)) for file in self.files]
+        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
+            return [str(path) for path in pool.map(lambda file: local_file(self.table, file), self.files)]
 
 
 def local_file(table: Store, file: DataFile) -> Path:

@@ -27,6 +27,8 @@ _READ_ONLY = 0o444
 class FolderStore(Store):
     """A folder; it need not exist before something is written."""
 
+    is_far = False
+
     def __init__(self, folder: Path, *, read_only_files: bool = False) -> None:
         """Names the folder and looks at nothing.
 

@@ -103,6 +103,8 @@ class Store(ABC):
 
     url: str
     """The place as a person would write it: a path, or `s3://bucket/prefix`."""
+    is_far: bool = True
+    """Whether files have to be fetched before a local reader can open them."""
 
     @property
     def name(self) -> str:
