@@ -129,14 +129,14 @@ def _place(source""",
     a_bug(
         "a full disk is taken for a full commit",
         "event_archive/archive/data_file.py",
-        "            self._output.flush()\n            self._file.sync_and_close()\n",
+        "            self._output.flush()\n            self._file.finish()\n",
         """\
-            import contextlib
+            from event_archive.errors import StorageError
 
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StorageError):
                 self._output.flush()
-            with contextlib.suppress(OSError):
-                self._file.sync_and_close()
+            with contextlib.suppress(OSError, StorageError):
+                self._file.finish()
 """,
         f"{ROWS}::test_a_full_disk_under_ingests_is_a_clear_error_and_they_go_on_when_there_is_room",
         f"{ROWS}::test_a_file_that_may_not_grow_is_a_clear_error_and_leaves_nothing",
@@ -253,16 +253,17 @@ def _place(source""",
     a_bug(
         "a commit whose answer was an error is made once more",
         "event_archive/archive/commit.py",
-        "        ours = publish_new(folder, name, layout.pending_entry_name(uuid.uuid4().hex), entry)\n",
+        "    ours = table.put_new(layout.entry_name(version), entry)\n",
         """\
-        try:
-            ours = publish_new(folder, name, layout.pending_entry_name(uuid.uuid4().hex), entry)
-        except OSError:
-            from event_archive.archive.snapshot import read_snapshot
+    from event_archive.archive.snapshot import read_snapshot
+    from event_archive.errors import StorageError
 
-            newest = read_snapshot(table)
-            newer = Head(newest.version, newest.chain_hash)
-            return _append(table, newer, operation, ingested_at=ingested_at, actions=actions, facts=facts)
+    try:
+        ours = table.put_new(layout.entry_name(version), entry)
+    except StorageError:
+        newest = read_snapshot(table)
+        newer = Head(newest.version, newest.chain_hash)
+        return _append(table, newer, operation, ingested_at=ingested_at, actions=actions, facts=facts)
 """,
         f"{ROWS}::test_a_commit_whose_answer_was_lost_is_never_made_twice",
         row=9,

@@ -12,8 +12,8 @@ ODD = "tests/event_archive/test_odd_cases.py"
 DURABILITY_AND_PROOF = (
     a_bug(
         "data file not synced",
-        "event_archive/durable.py",
-        "        os.fsync(self._file.fileno())\n",
+        "event_archive/storage/folder.py",
+        "            os.fsync(self._file.fileno())\n",
         "",
         DURABLE,
     ),
@@ -44,9 +44,9 @@ DURABILITY_AND_PROOF = (
     ),
     a_bug(
         "an entry in the middle is used unproved",
-        "event_archive/archive/log.py",
+        "event_archive/archive/history.py",
         "        if fault := entry_fault(entry):\n",
-        "        if version == last and (fault := entry_fault(entry)):\n",
+        "        if not entry and (fault := entry_fault(entry)):\n",
         ODD,
     ),
     a_bug(
@@ -65,9 +65,9 @@ DURABILITY_AND_PROOF = (
     ),
     a_bug(
         "an empty entry is taken for an empty commit",
-        "event_archive/archive/log.py",
-        "        entry = read_entry(table, version)\n",
-        "        entry = read_entry(table, version)\n        if not entry:\n            continue\n",
+        "event_archive/archive/history.py",
+        "        place = table.place(layout.entry_name(version))\n",
+        "        place = table.place(layout.entry_name(version))\n        if not entry:\n            continue\n",
         VERIFY,
     ),
     a_bug(

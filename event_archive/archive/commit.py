@@ -210,7 +210,8 @@ def _append(
             "engineInfo": f"event-archive/{__version__}",
         },
     )
-    if not table.put_new(layout.entry_name(version), entry):
+    ours = table.put_new(layout.entry_name(version), entry)
+    if not ours:
         raise CommitConflict(f"{table.name}: another writer committed version {version} first.")
     return Head(version, hashlib.sha256(entry).hexdigest())
 
