@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from event_archive import layout, sealing
+from event_archive.archive.columns import column, string_column
 from event_archive.archive.commit import (
     Batch,
     Head,
@@ -26,7 +27,7 @@ from event_archive.archive.commit import (
     commit_seal,
     create_table,
 )
-from event_archive.archive.data_file import DataFileWriter, WrittenFile, column, string_column, with_commit
+from event_archive.archive.data_file import DataFileWriter, WrittenFile, with_commit
 from event_archive.archive.log import Commit, DataFile, parse_entry
 from event_archive.archive.row_digest import SpanDigest
 from event_archive.archive.state import State, encode_state, state_names

@@ -16,14 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from event_archive.archive.columns import column
 from event_archive.archive.row_digest import RowDigester, SpanDigest
 from event_archive.durable import storage_errors
 from event_archive.envelope import EVENT_SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from event_archive.storage.store import Store
 
@@ -67,22 +66,6 @@ class WrittenFile:
     """Row digests of the spans that were written, in their order."""
     row_groups: tuple[int, ...]
     """Rows of each row group."""
-
-
-def column(kind: pa.DataType, values: npt.NDArray[Any]) -> pa.Array:
-    """An array of a fixed-width type over the memory of `values`, without nulls.
-
-    Unlike `pa.array` this doesn't import pandas, which takes a second wherever it is installed.
-    """
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-
-
-def string_column(values: list[str]) -> pa.StringArray:
-    """An array of strings without nulls, without importing pandas."""
-    encoded = [value.encode() for value in values]
-    offsets = np.zeros(len(encoded) + 1, np.int32)
-    np.cumsum([len(value) for value in encoded], out=offsets[1:])
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
 
 
 def open_data_file(path: Path) -> pa.NativeFile:

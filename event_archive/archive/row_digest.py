@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from event_archive.archive.columns import column, numbers, string_column
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -46,6 +48,11 @@ _ROW = np.dtype(
 )
 _TYPE_FLAGS = {"create_time": 4, "log_append_time": 8}
 _COLUMNS = 6
+_ZEROS = {
+    pa.int64(): column(pa.int64(), np.zeros(1, np.int64))[0],
+    pa.int32(): column(pa.int32(), np.zeros(1, np.int32))[0],
+    pa.binary(): string_column([""]).cast(pa.binary())[0],
+}
 NEEDED_COLUMNS = (
     "source_id",
     "source_partition",
@@ -105,10 +112,10 @@ class RowDigester:
         if not batch.num_rows:
             return
         columns = _Columns(batch)
-        source, partitions = batch["source_id"], batch["source_partition"].to_numpy()
+        source, partitions = batch["source_id"], numbers(batch["source_partition"])
         if not pa.types.is_dictionary(source.type):
             source = source.dictionary_encode()
-        indices = source.indices.to_numpy()
+        indices = numbers(source.indices)
         starts = np.flatnonzero((np.diff(indices) != 0) | (np.diff(partitions) != 0)) + 1
         bounds = [0, *starts.tolist(), batch.num_rows]
         for first, after in pairwise(bounds):
@@ -134,8 +141,8 @@ class _OpenSpan:
         source_id, partition = self.key
         digest = hashlib.sha256(_PREFIX + source_id.encode() + b"\0")
         digest.update(struct.pack("<iq", partition, self._events))
-        for column in self._digests:
-            digest.update(column.digest())
+        for of_column in self._digests:
+            digest.update(of_column.digest())
         return SpanDigest(source_id, partition, self._events, digest.hexdigest())
 
 
@@ -144,11 +151,11 @@ class _Columns:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         rows = np.zeros(batch.num_rows, _ROW)
-        rows["offset"] = batch["source_offset"].to_numpy()
+        rows["offset"] = numbers(batch["source_offset"])
         for flag, name in ((1, "event_time"), (2, "timestamp_ms")):
-            numbers = batch[name].cast(pa.int64())
-            rows[name] = numbers.fill_null(0).to_numpy() if numbers.null_count else numbers.to_numpy()
-            rows["flags"] += flag * _is_there(numbers)
+            times = batch[name].cast(pa.int64())
+            rows[name] = numbers(_filled(times) if times.null_count else times)
+            rows["flags"] += flag * _is_there(times)
         rows["flags"] += _type_flags(batch["timestamp_type"])
         self._keys, self._key_ends, rows["key_length"] = _binary(batch["key"])
         self._values, self._value_ends, rows["value_length"] = _binary(batch["value"])
@@ -157,7 +164,7 @@ class _Columns:
 
     def _take_headers(self, headers: pa.ListArray, rows: npt.NDArray[Any]) -> None:
         lengths = headers.value_lengths()
-        counts = lengths.fill_null(0).to_numpy() if lengths.null_count else lengths.to_numpy()
+        counts = numbers(_filled(lengths) if lengths.null_count else lengths)
         rows["headers"] = np.where(_is_there(headers), counts, -1)
         self._header_ends = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(counts, out=self._header_ends[1:])
@@ -182,7 +189,7 @@ class _Columns:
 def _is_there(array: pa.Array) -> npt.NDArray[np.uint8]:
     if not array.null_count:
         return np.ones(len(array), np.uint8)
-    there: npt.NDArray[np.uint8] = array.is_valid().cast(pa.uint8()).to_numpy()
+    there: npt.NDArray[np.uint8] = numbers(array.is_valid().cast(pa.uint8()))
     return there
 
 
@@ -194,11 +201,16 @@ def _type_flags(types: pa.Array) -> npt.NDArray[np.uint8]:
     known = types.dictionary.to_pylist()
     if unknown := set(known) - set(_TYPE_FLAGS):
         raise ValueError(f"no type of a timestamp: {sorted(map(repr, unknown))}")
-    flags: npt.NDArray[np.uint8] = np.array([*(_TYPE_FLAGS[name] for name in known), 0], np.uint8)
+    flags = np.array([_TYPE_FLAGS[name] for name in known], np.uint8)
     indices = types.indices
-    places = (indices.fill_null(len(known)) if indices.null_count else indices).to_numpy()
-    chosen: npt.NDArray[np.uint8] = flags[places]
+    places = numbers(_filled(indices) if indices.null_count else indices)
+    chosen: npt.NDArray[np.uint8] = np.where(_is_there(indices), flags[places], 0)
     return chosen
+
+
+def _filled(array: pa.Array) -> pa.Array:
+    """The same with zeros, or nothing, for nulls; a Python value would have pyarrow import pandas wherever it is installed."""
+    return array.fill_null(_ZEROS[array.type])
 
 
 def _binary(
@@ -208,7 +220,7 @@ def _binary(
     has_nulls = array.null_count > 0
     there = _is_there(array) if has_nulls else None
     if has_nulls:
-        array = array.fill_null(b"")  # a null may cover bytes in memory
+        array = _filled(array)  # a null may cover bytes in memory
     _, offsets, data = array.buffers()
     if offsets is None or not len(array):
         return memoryview(b""), np.zeros(1, np.int64), np.zeros(0, np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_archive.archive.data_file import column
+from event_archive.archive.columns import column
 
 if TYPE_CHECKING:
     import numpy.typing as npt

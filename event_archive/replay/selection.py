@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from event_archive.archive.data_file import column
+from event_archive.archive.columns import column
 from event_archive.errors import UsageError
 from event_archive.sources.files import positions as files
 from event_archive.sources.kafka import positions as kafka

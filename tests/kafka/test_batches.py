@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Message
 
-from event_archive.archive.data_file import SOURCE_SCHEMA, column
+from event_archive.archive.columns import column
+from event_archive.archive.data_file import SOURCE_SCHEMA
 from event_archive.cycle_collector import without_cycle_collector
 from event_archive.errors import SourceProblem
 from event_archive.source_config import KafkaSource

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
+from event_archive.archive.columns import column, string_column
+from event_archive.archive.data_file import SOURCE_SCHEMA
 from event_archive.errors import SourceProblem
 from event_archive.sources.files.lines import Lines, split
 from event_archive.sources.files.positions import (

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from event_archive.appending import ROW_GROUP_BYTES, ROW_GROUP_ROWS
-from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
+from event_archive.archive.columns import column, string_column
+from event_archive.archive.data_file import SOURCE_SCHEMA
 from event_archive.errors import SourceProblem
 from event_archive.sources.kafka.plan import RETENTION
 from event_archive.sources.kafka.positions import PartitionClaim, runs_of

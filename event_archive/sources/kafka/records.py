@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Message
 
-from event_archive.archive.data_file import SOURCE_SCHEMA, column, string_column
+from event_archive.archive.columns import column, string_column
+from event_archive.archive.data_file import SOURCE_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

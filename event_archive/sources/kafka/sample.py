@@ -21,7 +21,8 @@ import duckdb
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from event_archive.archive.snapshot import Snapshot, read_snapshot
+from event_archive.archive.history import iter_commits
+from event_archive.archive.snapshot import Snapshot, local_file, read_snapshot
 from event_archive.sources.kafka.connection import Errors, client_properties, kafka_errors, unavailable
 from event_archive.sources.kafka.plan import less_reason, refuse_another_topic
 from event_archive.sources.kafka.positions import Positions, decode_claims
@@ -125,7 +126,9 @@ def compare_sample(
     """
     topic = Topic(source)
     claimed = _Claimed(source.topic)
-    snapshot = read_snapshot(table, on_commit=claimed.note)
+    snapshot = read_snapshot(table)
+    for commit in iter_commits(table, until=snapshot.version):  # a state has not the claims of each commit
+        claimed.note(commit)
     state = (
         topic.state()
     )  # after the log, so that what is archived meanwhile doesn't look as if the brokers had less
@@ -274,8 +277,8 @@ def _archived(
     overlap = spans[(spans[:, 0] < place.end) & (spans[:, 1] > place.first)]
     versions = set(overlap[:, 2].tolist())
     files = [
-        path
-        for file, path in zip(snapshot.files, snapshot.file_paths(), strict=True)
+        str(local_file(snapshot.table, file))
+        for file in snapshot.files
         if any(
             file.stats["minValues"]["commit_version"] <= version <= file.stats["maxValues"]["commit_version"]
             for version in versions
