@@ -192,7 +192,7 @@ class LogGenerator:
         return kept
 
     def _seal(self) -> None:
-        fold = sealing._Fold(self._state)  # noqa: SLF001 - what sealing does, without reading it back
+        fold = sealing.Fold(self._state)
         for commit_, entry in zip(self._commits, self._entries, strict=True):
             fold.note(commit_, entry)
         segment = sealing._put_segment(self._store, fold.version, self._entries)  # noqa: SLF001

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from event_archive.appending import Appender, Follow, IngestResult, Problem, Progress
 from event_archive.errors import CommitConflict, SourceUnavailable, StorageError
+from event_archive.recorded_heads import HeadRecorder
 from event_archive.source_config import FilesSource
 from event_archive.sources.files.ingest import archive_files
 
@@ -49,15 +50,34 @@ def ingest_stream(
         SourceProblem: nothing of the source can be read as it is.
         StorageError: the disk refused; what was committed until then stays, and running again goes on from there.
     """
+
+    def show(progress: Progress) -> None:
+        if follow is not None:
+            recorder.note(progress.commits)
+        if on_progress is not None:
+            on_progress(progress)
+
     appender = Appender(
-        stream, config.stream(stream), config.table(stream), on_progress=on_progress, on_warning=on_warning
+        stream, config.stream(stream), config.table(stream), on_progress=show, on_warning=on_warning
     )
+    recorder = HeadRecorder(config, stream, appender.warn)
+    try:
+        _archive_all(appender, settled=settled, only=only, follow=follow)
+    finally:
+        recorder.record(appender.commits)
+    return appender.result()
+
+
+def _archive_all(
+    appender: Appender, *, settled: bool, only: frozenset[str] | None, follow: Follow | None
+) -> None:
+    stream = appender.stream
     while True:
         try:
             _archive(appender, settled=settled, only=only, follow=follow)
         except CommitConflict:
             appender.warn(
-                f"{stream}: another ingest of this stream committed first; what this one had read for that commit was "
+                f"{stream}: another commit to this stream came first; what this one had read for that commit was "
                 "dropped, and it went on from the new positions."
             )
             continue
@@ -66,7 +86,7 @@ def ingest_stream(
                 raise
             appender.warn(f"{stream}: {error} Trying again until it works, or until this is stopped.")
         if follow is None or follow.stop.wait(_RESCAN_SECONDS):
-            return appender.result()
+            return
 
 
 def _archive(

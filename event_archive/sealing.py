@@ -35,7 +35,8 @@ SEAL_COMMITS = 1000
 """Ingest seals when so many entries aren't sealed."""
 _SEGMENT_ENTRIES = 1000
 _KEPT = 2
-_TOMBSTONES = dt.timedelta(days=30)
+_TOMBSTONES = dt.timedelta(days=7)
+"""As long as Delta's writers keep what has left a table, if nobody says otherwise."""
 
 
 def seal(table: Store, *, at_least: int = SEAL_COMMITS) -> Head | None:
@@ -56,7 +57,7 @@ def seal(table: Store, *, at_least: int = SEAL_COMMITS) -> Head | None:
     sealed_until = before.version if before else -1
     if newest_version(table) - sealed_until < at_least:
         return None
-    fold = _Fold(before)
+    fold = Fold(before)
     segments = []
     pending: list[bytes] = []
     for commit, entry in iter_proved_entries(table, after=_head_of(before)):
@@ -95,7 +96,8 @@ def seal(table: Store, *, at_least: int = SEAL_COMMITS) -> Head | None:
     if head is not None:
         pointer = pointer_to(state, len(checkpoint))
         table.restore(layout.LAST_CHECKPOINT, [pointer], sha256=hashlib.sha256(pointer).hexdigest())
-        _remove_sealed(table, before)
+        if before is not None:
+            remove_sealed(table, before.version)
     return head
 
 
@@ -134,16 +136,20 @@ def _commit(table: Store, state: State, fact: dict[str, Any]) -> Head | None:
             continue
 
 
-def _remove_sealed(table: Store, before: State | None) -> None:
-    if before is None:
-        return
+def remove_sealed(table: Store, until: int) -> None:
+    """Removes what a later seal has made needless: entries, and all states and checkpoints but the newest.
+
+    Args:
+        table: a table whose segments reach to `until`, and which has a later seal with state and checkpoint.
+        until: newest version of an earlier seal.
+    """
     for version in log_versions(table):
-        if version <= before.version:
+        if version <= until:
             table.delete(layout.entry_name(version))
     for version in sorted(_checkpoints(table), reverse=True)[_KEPT:]:
         table.delete(layout.checkpoint_name(version))
     for version, name in state_names(table):
-        if version < before.version:
+        if version < until:
             table.delete(name)
 
 
@@ -152,7 +158,7 @@ def _checkpoints(table: Store) -> list[int]:
     return [version for name in names if (version := layout.checkpoint_version(name)) is not None]
 
 
-class _Fold:
+class Fold:
     """A state with the commits that came after it."""
 
     def __init__(self, before: State | None) -> None:

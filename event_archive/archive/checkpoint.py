@@ -4,7 +4,7 @@ Format: github.com/delta-io/delta, PROTOCOL.md, "Checkpoints" (V1 spec, classic 
 Schema". The same input gives the same bytes, so that a checkpoint can be proved by its SHA-256, and the pointer to it by
 writing it again. We never read a checkpoint ourselves.
 
-What doesn't live here: when checkpoints are made and where their hashes are kept (`event_archive.archive.seal`).
+What doesn't live here: when checkpoints are made and where their hashes are kept (`event_archive.sealing`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.data_file import column, string_column
+from event_archive.archive.columns import column, string_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence, Sized

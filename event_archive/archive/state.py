@@ -21,13 +21,15 @@ from event_archive.archive.log import Commit, DataFile, SegmentFact
 from event_archive.errors import ArchiveDamaged, FileMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from event_archive.storage.store import Store
 
 FORMAT = 1
 _LARGEST_BYTES = 2**31
-_COLUMNS = {"path": str, "size_bytes": int, "sha256": str, "num_records": int, "commit_version": int}
+_FILE = ("path", "size_bytes", "sha256", "num_records", "commit_version")
+_REMOVED = ("path", "size_bytes", "removed_at_ms")
+_SEGMENT = ("first", "last", "name", "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +87,22 @@ def encode_state(state: State) -> bytes:
         "valueBytes": state.value_bytes,
         "ingestedAtUs": state.ingested_at_us,
         "files": {
-            **{name: [getattr(file, name) for file in state.files] for name in _COLUMNS},
+            **_columns(state.files, _FILE),
             "stats": [json.dumps(file.stats, separators=(",", ":")) for file in state.files],
         },
-        "removed": [asdict(file) for file in state.removed],
+        "removed": _columns(state.removed, _REMOVED),
         "abridged": [asdict(item) for item in state.abridged],
-        "segments": [asdict(segment) for segment in state.segments],
+        "segments": _columns(state.segments, _SEGMENT),
         "transactions": state.transactions,
         "protocol": state.protocol,
         "metaData": state.metadata,
     }
     plain = json.dumps(document, separators=(",", ":")).encode()
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(plain)
+
+
+def _columns(items: Sequence[object], names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [getattr(item, name) for item in items] for name in names}
 
 
 def decode_state(content: bytes) -> State:
@@ -120,12 +126,14 @@ def decode_state(content: bytes) -> State:
             value_bytes=document["valueBytes"],
             ingested_at_us=document["ingestedAtUs"],
             files=tuple(
-                DataFile(**dict(zip(_COLUMNS, row, strict=True)), stats=json.loads(stats))
-                for *row, stats in zip(*(files[name] for name in _COLUMNS), files["stats"], strict=True)
+                DataFile(path, size, sha256, records, version, json.loads(stats))
+                for path, size, sha256, records, version, stats in zip(
+                    *(files[name] for name in _FILE), files["stats"], strict=True
+                )
             ),
-            removed=tuple(Tombstone(**item) for item in document["removed"]),
+            removed=tuple(map(Tombstone, *(document["removed"][name] for name in _REMOVED))),
             abridged=tuple(Abridged(**item) for item in document["abridged"]),
-            segments=tuple(SegmentFact(**item) for item in document["segments"]),
+            segments=tuple(map(SegmentFact, *(document["segments"][name] for name in _SEGMENT))),
             transactions=document["transactions"],
             protocol=document["protocol"],
             metadata=document["metaData"],

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from event_archive import __version__
-from event_archive.cli import render
+from event_archive.cli import copying, heads, render, repairing, upkeep, verifying
 from event_archive.config import CONFIG_VARIABLE, Config, load_config
 from event_archive.errors import EventArchiveError, UsageError
 
@@ -236,22 +236,7 @@ def sql(
     raise typer.Exit(run_query(load_config(config), query, output.value))
 
 
-@app.command()
-def verify(streams: Streams = None, *, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Prove the archive whole: every byte is read and held against the log. Exit code 1 names each damaged file."""
-    from event_archive.verify import verify_stream
-
-    loaded = load_config(config)
-    reports = []
-    for name in _chosen(loaded, streams):
-        with render.byte_progress(f"verifying {name}", quiet=as_json) as show:
-            reports.append(verify_stream(loaded, name, on_progress=show))
-    if as_json:
-        render.print_json({"streams": reports, "is_whole": all(report.is_whole for report in reports)})
-    else:
-        render.print_verified(reports)
-    if not all(report.is_whole for report in reports):
-        raise typer.Exit(1)
+app.command()(verifying.verify)
 
 
 @app.command()
@@ -356,6 +341,13 @@ def replay(
         as_json=as_json,
     )
     raise typer.Exit(run_replay(load_config(config), stream, asked))
+
+
+app.command()(copying.copy)
+app.command()(heads.head)
+app.command()(repairing.repair)
+app.command()(upkeep.compact)
+app.command()(upkeep.clean)
 
 
 @sources.command("accept")

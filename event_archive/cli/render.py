@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from event_archive.replay.topic import TopicReplay
     from event_archive.sources.source_status import Lag
     from event_archive.status import StreamStatus
-    from event_archive.verify import VerifyReport
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _THOUSAND = 1000
@@ -64,14 +63,15 @@ def human_bytes(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def _table(*columns: str, left: Sequence[str] = ("stream",)) -> Table:
+def new_table(*columns: str, left: Sequence[str] = ("stream",)) -> Table:
+    """An empty table; columns are numbers but for those in `left`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     return table
 
 
-def _print_table(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Prints a table as wide as it needs: a figure that is cut off is worse than a line that wraps."""
     console = Console()
     needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
@@ -80,7 +80,7 @@ def _print_table(table: Table) -> None:
 
 def print_ingested(results: Sequence[IngestResult]) -> None:
     """What an ingest did."""
-    table = _table("stream", "events", "bytes", "commits", "seconds")
+    table = new_table("stream", "events", "bytes", "commits", "seconds")
     for result in results:
         table.add_row(
             result.stream,
@@ -89,14 +89,16 @@ def print_ingested(results: Sequence[IngestResult]) -> None:
             str(result.commits),
             f"{result.seconds:.2f}",
         )
-    _print_table(table)
+    print_table(table)
     if not any(result.events for result in results):
         Console().print("Nothing new.")
 
 
 def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
     """What each stream holds."""
-    table = _table("stream", "events", "values", "stored", "commits", "sources", "newest commit", "waiting")
+    table = new_table(
+        "stream", "events", "values", "stored", "commits", "sources", "newest commit", "waiting"
+    )
     for status in statuses:
         table.add_row(
             status.stream,
@@ -108,7 +110,7 @@ def print_status(statuses: Sequence[StreamStatus], *, gone: bool) -> None:
             (status.last_ingested_at or "-").replace("T", " ")[:16],
             _waiting(status.lag),
         )
-    _print_table(table)
+    print_table(table)
     console = Console()
     for status in statuses:
         if status.last_event_time:
@@ -138,7 +140,7 @@ def _waiting(lag: Lag) -> str:
 
 def print_coverage(coverage: Coverage, answer: Completeness | None) -> None:
     """What is archived of each partition of a stream's source."""
-    table = _table("source", "events", "archived offsets", "known holes", "gaps", left=("source", "gaps"))
+    table = new_table("source", "events", "archived offsets", "known holes", "gaps", left=("source", "gaps"))
     for partition in coverage.partitions[:_LISTED]:
         shown = [f"{interval.first:,} … {interval.next - 1:,}" for interval in partition.intervals[:_FEW]]
         if len(partition.intervals) > _FEW:
@@ -153,7 +155,7 @@ def print_coverage(coverage: Coverage, answer: Completeness | None) -> None:
             holes,
             f"[red]{gaps}[/]" if gaps else "-",
         )
-    _print_table(table)
+    print_table(table)
     console = Console()
     if len(coverage.partitions) > _LISTED:
         console.print(f"{len(coverage.partitions) - _LISTED:,} more partitions; --json lists them all.")
@@ -161,38 +163,9 @@ def print_coverage(coverage: Coverage, answer: Completeness | None) -> None:
         console.print(escape(str(answer)), soft_wrap=True)
 
 
-def print_verified(reports: Sequence[VerifyReport]) -> None:
-    """What was proved."""
-    table = _table(
-        "stream", "version", "commits", "files", "events", "read", "result", left=("stream", "result")
-    )
-    for report in reports:
-        table.add_row(
-            report.stream,
-            str(report.version) if report.commits else "-",
-            f"{report.commits:,}",
-            f"{report.files:,}",
-            f"{report.events:,}",
-            human_bytes(report.bytes_read),
-            ("[green]whole[/]" if report.commits else "empty")
-            if report.is_whole
-            else f"[red]{len(report.damages)} damaged[/]",
-        )
-    _print_table(table)
-    console = Console()
-    for report in reports:
-        if report.unreferenced:
-            console.print(
-                f"{report.stream}: {len(report.unreferenced)} files belong to no commit, as an interrupted write leaves "
-                "them: harmless."
-            )
-        for damage in report.damages:
-            complain(f"{report.stream}: {damage}")
-
-
 def print_replayed(files: Sequence[ReplayedFile]) -> None:
     """What was written back."""
-    table = _table("file", "events", "bytes", "sha-256", "result", left=("file", "sha-256", "result"))
+    table = new_table("file", "events", "bytes", "sha-256", "result", left=("file", "sha-256", "result"))
     for file in files[:_LISTED]:
         result = "[green]identical[/]" if file.is_identical else "[red]differs[/]"
         table.add_row(
@@ -202,7 +175,7 @@ def print_replayed(files: Sequence[ReplayedFile]) -> None:
             file.sha256[:16],
             result,
         )
-    _print_table(table)
+    print_table(table)
     console = Console()
     identical = sum(file.is_identical for file in files)
     more = f" ({len(files) - _LISTED:,} more than shown)" if len(files) > _LISTED else ""
@@ -214,10 +187,10 @@ def print_replayed_lines(result: LinesReplay) -> None:
     _print_left_out(result.older_generations, result.timeless)
     if not result.is_in_files:
         return
-    table = _table("file", "events", "bytes", left=("file",))
+    table = new_table("file", "events", "bytes", left=("file",))
     for file in result.files[:_LISTED]:
         table.add_row(escape(ascii(file.path)[1:-1]), f"{file.events:,}", human_bytes(file.bytes))
-    _print_table(table)
+    print_table(table)
     more = f" ({len(result.files) - _LISTED:,} more than shown)" if len(result.files) > _LISTED else ""
     Console().print(
         f"{result.events:,} events, {human_bytes(result.bytes)} in {len(result.files):,} files{more}, {result.seconds:.2f} s."
@@ -244,7 +217,9 @@ def print_replayed_topic(result: TopicReplay, checks: Sequence[PartitionCheck] |
     _print_left_out(result.older_generations, result.timeless)
     if checks is None:
         return
-    table = _table("partition", "archived", "in the topic", "sha-256", "result", left=("sha-256", "result"))
+    table = new_table(
+        "partition", "archived", "in the topic", "sha-256", "result", left=("sha-256", "result")
+    )
     differing = [check for check in checks if not check.is_equal]
     for check in (differing or checks)[:_LISTED]:
         table.add_row(
@@ -254,7 +229,7 @@ def print_replayed_topic(result: TopicReplay, checks: Sequence[PartitionCheck] |
             check.archived.sha256[:16],
             "[green]equal[/]" if check.is_equal else "[red]differs[/]",
         )
-    _print_table(table)
+    print_table(table)
     console.print(
         f"{len(checks) - len(differing):,} of {len(checks):,} partitions hold exactly what is archived."
     )

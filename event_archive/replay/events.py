@@ -1,7 +1,7 @@
 """Archived events in the order of the archive: by commit, and in a commit by partition and offset of the source.
 
-That order never changes, so a place in it (`Position`) says what is done and what isn't. Every data file is proved to be
-the one that was committed before anything in it is read. What doesn't live here: where events go.
+That order never changes, whatever files hold the events, so a place in it (`Position`) says what is done and what isn't.
+What doesn't live here: reading files in that order (`event_archive.archive.events_by_commit`), and where events go.
 """
 
 from __future__ import annotations
@@ -9,26 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
-from event_archive.archive.data_file import open_data_file
+from event_archive.archive.events_by_commit import rows_by_commit
 from event_archive.archive.history import iter_commits
-from event_archive.archive.log import REMEDY, Commit, DataFile
-from event_archive.archive.snapshot import local_file
-from event_archive.durable import sha256_of
-from event_archive.errors import ArchiveDamaged, FileMissing, UsageError
+from event_archive.errors import UsageError
 from event_archive.replay.selection import Bounds, Generations, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Sequence
 
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
+    from event_archive.archive.log import Commit, DataFile
     from event_archive.config import Config
-    from event_archive.storage.store import Store
 
 ROWS_A_BLOCK = 10_000
 _NEEDED_COLUMNS = ("source_id", "source_partition", "source_offset", "event_time")
@@ -70,12 +64,18 @@ class ArchivedEvents:
         """
         config.stream(stream)
         self._table = config.table(stream)
+        self._scratch = config.cache.path / "scratch"
         self.generations = Generations()
         # What commits claim of their sources is not kept: of a thousand partitions, that would be much.
         self.commits: list[Commit] = []
+        files: dict[str, DataFile] = {}
         for commit in iter_commits(self._table):
             self.generations.note(commit)
-            self.commits.append(replace(commit, claims={}))
+            for path in commit.removed:
+                files.pop(path, None)
+            files.update((file.path, file) for file in commit.added)
+            self.commits.append(_without_details(commit))
+        self._files = tuple(files.values())
         if not any(commit.events for commit in self.commits):
             raise UsageError(f"{stream}: nothing is archived yet; `event-archive ingest {stream}` does that.")
         self.selection = Selection(bounds, self.generations)
@@ -94,10 +94,9 @@ class ArchivedEvents:
         """Number of events before a position."""
         return sum(c.events for c in self.commits if c.version < position.commit) + position.rows
 
-    def files(self) -> Iterator[DataFile]:
-        """The data files, in order."""
-        for commit in self.commits:
-            yield from commit.added
+    def files(self) -> tuple[DataFile, ...]:
+        """The data files."""
+        return self._files
 
     def blocks(
         self,
@@ -120,54 +119,24 @@ class ArchivedEvents:
         """
         needed = [*dict.fromkeys((*_NEEDED_COLUMNS, *columns))]
         end = end or self.end
-        for commit in self.commits:
-            if not begin.commit <= commit.version <= end.commit:
-                continue
-            at = 0
-            first = begin.rows if commit.version == begin.commit else 0
-            last = end.rows if commit.version == end.commit else commit.events
-            for file in commit.added:
-                if at < last and at + file.num_records > first:
-                    yield from self._file_blocks(file, needed, at, (first, last), rows_a_block)
-                at += file.num_records
-
-    def _file_blocks(
-        self,
-        file: DataFile,
-        columns: list[str],
-        at: int,
-        rows_wanted: tuple[int, int],
-        rows_a_block: int,
-    ) -> Iterator[Block]:
-        first, last = rows_wanted
-        with open_data_file(whole_file(self._table, file)) as opened:
-            parquet = pq.ParquetFile(opened)
-            for group in range(parquet.num_row_groups):
-                size = parquet.metadata.row_group(group).num_rows
-                if at < last and at + size > first:
-                    rows = parquet.read_row_group(group, columns=columns).combine_chunks()
-                    skipped = max(first - at, 0)
-                    for start in range(skipped, min(size, last - at), rows_a_block):
-                        stop = min(start + rows_a_block, size, last - at)
-                        events, which = self.selection.pick(rows.slice(start, stop - start))
-                        yield Block(events, which, stop - start, Position(file.commit_version, at + stop))
-                at += size
+        found = rows_by_commit(
+            self._table,
+            self._files,
+            needed,
+            scratch=self._scratch,
+            begin=(begin.commit, begin.rows),
+            end=(end.commit, end.rows),
+        )
+        for part in found:
+            for start in range(0, part.rows.num_rows, rows_a_block):
+                rows = part.rows.slice(start, rows_a_block)
+                events, which = self.selection.pick(rows)
+                after = Position(part.version, part.first_row + start + rows.num_rows)
+                yield Block(events, which, rows.num_rows, after)
 
 
-def whole_file(table: Store, file: DataFile) -> Path:
-    """Path of a data file that is proved to be the one that was committed; nothing unproved is parsed.
-
-    Raises:
-        ArchiveDamaged: it isn't.
-    """
-    place = table.place(file.path)
-    try:
-        path = local_file(table, file)
-        digest = sha256_of(path)
-    except FileMissing as error:
-        raise ArchiveDamaged(f"{place}: is missing. {REMEDY}") from error
-    except OSError as error:
-        raise ArchiveDamaged(f"{place}: can't be read ({error.strerror}). {REMEDY}") from error
-    if digest != file.sha256:
-        raise ArchiveDamaged(f"{place}: does not match its SHA-256. {REMEDY}")
-    return path
+def _without_details(commit: Commit) -> Commit:
+    """What is asked of a commit later on; of millions of them the rest would be much."""
+    return replace(
+        commit, added=(), removed=(), claims={}, digests=(), row_groups=(), compacted=None, sealed=None
+    )

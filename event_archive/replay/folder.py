@@ -6,33 +6,36 @@ What doesn't live here: events as JSON lines of our own making (`lines`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import uuid
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from event_archive.archive.data_file import open_data_file
+from event_archive.archive.events_by_commit import rows_by_commit
 from event_archive.archive.history import iter_commits
 from event_archive.durable import sha256_of, storage_errors, sync
 from event_archive.errors import ArchiveDamaged, UsageError
-from event_archive.replay.events import whole_file
 from event_archive.sources.files.lines import join
 from event_archive.sources.files.positions import FileState, decode_claims, decode_source_id
 from event_archive.sources.kafka.positions import is_of_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
 
-    from event_archive.archive.log import Commit
+    from event_archive.archive.events_by_commit import CommitRows
+    from event_archive.archive.log import Commit, DataFile
     from event_archive.config import Config
-    from event_archive.storage.store import Store
+
+_COLUMNS = ("source_id", "source_offset", "value")
+_NO_ROWS: tuple[int, Iterator[CommitRows]] = (-1, iter(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +86,32 @@ def replay_to_folder(
         folder.mkdir(parents=True, exist_ok=True)
         writer = _FolderWriter(folder, final)
         done = 0
+        rows = rows_by_commit(table, _files(commits), _COLUMNS, scratch=config.cache.path / "scratch")
+        by_commit = itertools.groupby(rows, key=attrgetter("version"))
+        version, parts = next(by_commit, _NO_ROWS)
         try:
             for commit in commits:
-                writer.write(table, commit)
+                if commit.events and commit.version != version:
+                    raise ArchiveDamaged(f"{table.url}: the events of commit {commit.version} are missing.")
+                writer.write(commit, (part.rows for part in parts) if commit.events else ())
+                if commit.events:
+                    version, parts = next(by_commit, _NO_ROWS)
                 done += commit.events
                 if on_progress is not None:
                     on_progress(done, total)
             return writer.finish()
         finally:
             writer.remove_partials()
+
+
+def _files(commits: Iterable[Commit]) -> list[DataFile]:
+    """The data files as these commits have left them."""
+    files: dict[str, DataFile] = {}
+    for commit in commits:
+        for path in commit.removed:
+            files.pop(path, None)
+        files.update((file.path, file) for file in commit.added)
+    return list(files.values())
 
 
 def refuse_full_folder(folder: Path) -> None:
@@ -116,25 +136,22 @@ class _FolderWriter:
         for target in {os.path.dirname(target) for target in self._targets.values()}:  # noqa: PTH120 - of text
             (folder / target).mkdir(parents=True, exist_ok=True)
 
-    def write(self, table: Store, commit: Commit) -> None:
+    def write(self, commit: Commit, rows: Iterable[pa.Table]) -> None:
+        """Appends the lines that a commit brought."""
         blank = {claim.state.source_id: claim for claim in decode_claims(commit.claims)}
         written: dict[str, int] = {source_id: claim.first_record for source_id, claim in blank.items()}
-        for file in commit.added:
-            with open_data_file(whole_file(table, file)) as opened:
-                parquet = pq.ParquetFile(opened)
-                for group in range(parquet.num_row_groups):
-                    rows = parquet.read_row_group(group, columns=["source_id", "source_offset", "value"])
-                    for source_id, first, values in _runs(rows):
-                        if first != written[source_id]:
-                            raise ArchiveDamaged(
-                                f"{file.path}: offset {first} of {source_id} is out of order."
-                            )
-                        after = first + len(values)
-                        gaps = blank[source_id].blank_before
-                        # Blank lines before this run's first record; those behind the last one come at the end.
-                        mine = gaps[(gaps >= first) & (gaps < after)] - first
-                        self._append(source_id, join(values, mine))
-                        written[source_id] = after
+        for part in rows:
+            for source_id, first, values in _runs(part):
+                if first != written[source_id]:
+                    raise ArchiveDamaged(
+                        f"commit {commit.version}: offset {first} of {source_id} is out of order."
+                    )
+                after = first + len(values)
+                gaps = blank[source_id].blank_before
+                # Blank lines before this run's first record; those behind the last one come at the end.
+                mine = gaps[(gaps >= first) & (gaps < after)] - first
+                self._append(source_id, join(values, mine))
+                written[source_id] = after
         for source_id, claim in blank.items():
             trailing = int((claim.blank_before >= claim.state.records).sum())
             self._append(source_id, b"\n" * trailing)

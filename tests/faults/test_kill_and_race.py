@@ -113,7 +113,7 @@ def test_two_ingests_of_a_stream_at_once_archive_each_event_once(project: Projec
     running = [start_ingest(project) for _ in range(3)]
     finished = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], finished
-    assert any("another ingest of this stream committed first" in stderr for _, stderr in finished), finished
+    assert any("another commit to this stream came first" in stderr for _, stderr in finished), finished
     assert_whole(project, expected)
 
 
@@ -141,7 +141,7 @@ def test_a_writer_that_was_paused_before_its_commit_can_not_commit_what_another_
     zombie.join(60)
     (result,) = results
     assert result.events == 0
-    assert "another ingest of this stream committed first" in result.warnings[0]
+    assert "another commit to this stream came first" in result.warnings[0]
     assert_whole(project, expected)
     assert (
         not list(project.table.glob("*/*.parquet"))

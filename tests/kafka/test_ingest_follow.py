@@ -123,7 +123,7 @@ def test_two_followers_share_a_stream_without_doubling_anything(
         wait_for_events(project, 4000)
     finally:
         ended = [end(process) for process in processes]
-    assert any("another ingest of this stream committed first" in err for _, err in ended), ended
+    assert any("another commit to this stream came first" in err for _, err in ended), ended
     assert_same(project, kafka.bootstrap, topic)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from event_archive.archive.commit import Batch, Head, commit
 from event_archive.archive.history import iter_commits, log_versions, newest_version
 from event_archive.archive.segments import segments_of
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.archive.state import state_names
+from event_archive.archive.state import State, encode_state, state_names
 from event_archive.coverage import stream_coverage
 from event_archive.errors import ArchiveDamaged
 from event_archive.sealing import seal
@@ -117,7 +118,7 @@ def test_a_seal_by_another_writer_moves_no_head_over_a_commit(
     project.configure(stream="commit_bytes: 1")
     for number in range(6):
         project.write(f"{number}.jsonl", large_event(number))
-    raced = []
+    raced: list[bool] = []
 
     def seal_after_another(table: object) -> Head | None:
         if not raced:
@@ -136,15 +137,15 @@ def test_a_seal_by_another_writer_moves_no_head_over_a_commit(
 def test_a_commit_during_a_seal_stays_and_is_read(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that comes between the state and the commit that names it."""
     ingest_files(project, 4)
-    original = sealing.encode_state
+    original = encode_state
 
-    def commit_meanwhile(state: sealing.State) -> bytes:
+    def commit_meanwhile(state: State) -> bytes:
         head = Head(state.version, state.entry_sha256)
         commit(
             project.store,
             head,
             Batch(None, 0, {}, {}),
-            ingested_at=appending.dt.datetime.now(appending.dt.UTC),
+            ingested_at=dt.datetime.now(dt.UTC),
         )
         return original(state)
 
@@ -178,19 +179,14 @@ def test_a_state_that_no_commit_names_is_not_believed(project: Project) -> None:
     truth = positions(project)
     seal(project.store, at_least=3)
     ((version, name),) = state_names(project.store)
-    state = sealing.read_snapshot(project.store).state
+    state = read_snapshot(project.store).state
     assert state is not None
-    forged = sealing.encode_state(sealing.State(**{**vars_of(state), "files": ()}))
+    forged = encode_state(replace(state, files=()))
     (project.table / name).unlink()
     forged_name = layout.state_name(version, hashlib.sha256(forged).hexdigest())
     (project.table / forged_name).write_bytes(forged)
     assert positions(project).by_path == truth.by_path
     assert len(read_snapshot(project.store).files) == 5
-
-
-def vars_of(state: sealing.State) -> dict[str, object]:
-    """Fields of a state."""
-    return {name: getattr(state, name) for name in state.__dataclass_fields__}
 
 
 def test_a_missing_segment_is_an_error_and_no_shorter_history(project: Project) -> None:
@@ -231,7 +227,6 @@ def test_an_old_log_is_sealed_in_segments_of_bounded_size(
     before = history(project)
     seal(project.store, at_least=3)
     assert [(s.first, s.last) for s in segments_of(project.store)] == [(0, 3), (4, 7), (8, 9)]
-    shutil.rmtree(project.table / "ingest_date=none", ignore_errors=True)
     for version in range(10):
         (project.table / layout.entry_name(version)).unlink()
     assert history(project)[:10] == before
