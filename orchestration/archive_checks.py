@@ -14,12 +14,14 @@ import duckdb
 
 from event_archive.archive.snapshot import Snapshot, read_snapshot
 from event_archive.config import Config
+from event_archive.recorded_heads import recorded_faults
 from event_archive.sql.views import archive_select
 from event_archive.verify import verify_stream
 from orchestration.assets_ingest import stream_key
 from orchestration.expectations import SUITES, Suite
 from orchestration.failures import one_sentence
 from orchestration.markdown import markdown_table
+from orchestration.run_heads import faults_of_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +46,17 @@ def _is_whole(config: Config, stream: str) -> dg.AssetChecksDefinition:
     spec = dg.AssetCheckSpec(
         IS_WHOLE,
         asset=key,
-        description="Every byte of the archived stream is what its log says: hashes, chain, counts, positions.",
+        description="Every byte of the archived stream is what its log says: hashes, chain, counts, positions; and it still holds "
+        "the commits that the last ingests have left.",
     )
 
     # As a check of its own kind it may both record its result and fail the run: damage is nothing to overlook.
     @dg.multi_asset_check(name=f"{IS_WHOLE}_{stream}", specs=[spec])
-    def archive_is_whole() -> Iterator[dg.AssetCheckResult]:
+    def archive_is_whole(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with one_sentence():
             report = verify_stream(config, stream)
+            faults = faults_of_runs(context.instance, key, config, stream) + recorded_faults(config, stream)
+            report = report.with_heads(config.table(stream), faults)
         damages = [str(damage) for damage in report.damages]
         yield dg.AssetCheckResult(
             check_name=IS_WHOLE,

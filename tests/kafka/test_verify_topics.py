@@ -42,7 +42,7 @@ def shifted(claim: PartitionClaim, by: int) -> PartitionClaim:
         (lambda claim: replace(claim, partition=7), "other values of source_partition"),
         (lambda claim: replace(claim, source_id="kafka://other/topic"), "other values of source_id"),
         (lambda claim: replace(claim, next_offset=claim.next_offset - 5), "overlap or lead outside"),
-        (lambda claim: replace(claim, runs=claim.runs - np.array([0, 1])), "events by position, but counts"),
+        (lambda claim: replace(claim, runs=claim.runs - np.array([0, 1])), "events by position and"),
     ],
     ids=["overlap", "jump", "offsets", "partition", "source", "outside", "count"],
 )

@@ -1,0 +1,273 @@
+"""A log with right hashes that lies about its files, or about itself, is found out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from event_archive import layout
+from event_archive.archive.state import decode_state, encode_state
+from event_archive.compact import compact_stream
+from event_archive.sealing import seal
+from event_archive.verify import Scope, VerifyReport, verify_stream
+from tests.verify.forging import Actions, Facts, added, rechain, rewrite, with_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Project
+
+DEEP = Scope(is_deep=True)
+
+
+@pytest.fixture
+def archived(project: Project) -> Project:
+    """A project with some commits."""
+    for number in range(6):
+        project.write(
+            f"{number % 3}-{number}.jsonl", b"".join(b'{"line": %d}\n' % line for line in range(80))
+        )
+        project.ingest()
+    assert verify(project).is_whole
+    return project
+
+
+def verify(project: Project, scope: Scope | None = None) -> VerifyReport:
+    """The proof of the stream."""
+    return verify_stream(project.config(), "events", scope=scope or Scope())
+
+
+def faults(project: Project, scope: Scope | None = None) -> str:
+    """All that is found, in one text."""
+    return "; ".join(str(damage) for damage in verify(project, scope).damages)
+
+
+def edit_stats(
+    version: int, change: Callable[[dict[str, Any]], None]
+) -> Callable[[int, Facts, Actions], None]:
+    """An edit of the statistics that an entry has of its file."""
+
+    def edit(number: int, facts: Facts, actions: Actions) -> None:
+        if number == version:
+            add = added(actions)
+            stats = json.loads(add["stats"])
+            change(stats)
+            add["stats"] = json.dumps(stats)
+
+    return edit
+
+
+@pytest.mark.parametrize("bound", ["minValues", "maxValues"])
+@pytest.mark.parametrize("column", ["source_offset", "commit_version", "source_partition"])
+def test_statistics_by_which_readers_leave_files_out_must_be_true(
+    archived: Project, bound: str, column: str
+) -> None:
+    """Else a query would silently miss events."""
+    rechain(archived, edit_stats(2, lambda stats: stats[bound].update({column: stats[bound][column] + 1})))
+    assert f"values of {column} within other bounds than the statistics in the log" in faults(archived)
+
+
+def test_times_in_statistics_are_in_whole_milliseconds_and_true(archived: Project) -> None:
+    """A millisecond beside is a lie."""
+    moved = {"ingested_at": "2026-01-01T00:00:00.000Z"}
+    rechain(archived, edit_stats(2, lambda stats: stats["maxValues"].update(moved)))
+    assert "values of ingested_at within other bounds" in faults(archived)
+
+
+def test_nulls_in_statistics_must_be_true(archived: Project) -> None:
+    """Those of columns that a source gives only if they are decoded."""
+    rechain(archived, edit_stats(2, lambda stats: stats["nullCount"].update(event_time=0)))
+    assert "nulls in event_time" in faults(archived)
+
+
+def test_nulls_of_values_are_counted_when_values_are_decoded(archived: Project) -> None:
+    """The file itself has no statistics of them."""
+    rechain(archived, edit_stats(2, lambda stats: stats["nullCount"].update(value=1)))
+    assert verify(archived).is_whole
+    assert "has 0 nulls in value" in faults(archived, DEEP)
+
+
+def test_rows_in_another_order_are_found(archived: Project) -> None:
+    """Every offset is there, and yet."""
+    path = rewrite(archived, 2, lambda rows: rows.take([1, 0, *range(2, rows.num_rows)]))
+    assert str(path) in faults(archived)
+    assert "other values of source_offset" in faults(archived)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("commit_version", 7),
+        ("source_partition", 1),
+        ("ingested_at", dt.datetime(2020, 1, 1, tzinfo=dt.UTC)),
+        ("source_id", "file:other.jsonl"),
+    ],
+)
+def test_a_row_that_says_another_place_than_the_commit_claims_is_found(
+    archived: Project, column: str, value: Any
+) -> None:
+    """One row is enough."""
+
+    def change(rows: Any) -> Any:
+        values = rows[column].to_pylist()
+        return with_column(rows, column, [*values[:-1], value])
+
+    rewrite(archived, 2, change)
+    assert f"holds other values of {column}" in faults(archived)
+
+
+def test_a_row_with_another_ingest_date_than_its_partition_is_found(archived: Project) -> None:
+    """Readers prune by the folder."""
+    rewrite(
+        archived,
+        2,
+        lambda rows: with_column(rows, "ingest_date", [dt.date(2020, 1, 1)] * rows.num_rows),
+    )
+    assert "another ingest_date than the partition" in faults(archived)
+
+
+def test_another_value_is_found_by_its_row_digest(archived: Project) -> None:
+    """The hash of the file is right: without --deep nothing is wrong with it, with --deep the stretch is named."""
+
+    def change(rows: Any) -> Any:
+        return with_column(rows, "value", [b"forged", *rows["value"].to_pylist()[1:]])
+
+    rewrite(archived, 2, change)
+    assert verify(archived).is_whole
+    report = verify(archived, DEEP)
+    assert "a row digest differs" in str(report.damages[0])
+    assert report.damages[0].affected.startswith("offsets of file:")
+    assert report.damages[0].affected.count(" to ") == 1
+
+
+def test_a_file_with_other_row_groups_than_its_commit_says_is_found(archived: Project) -> None:
+    """It could not be made again byte for byte."""
+
+    def edit(version: int, facts: Facts, _actions: Actions) -> None:
+        if version == 2:
+            (rows,) = facts["rowGroups"]
+            facts["rowGroups"] = [1, rows - 1]
+
+    rechain(archived, edit)
+    assert "has other row groups" in faults(archived)
+
+
+def test_delta_s_own_transaction_versions_count_the_events(archived: Project) -> None:
+    """Writers of the format use them to write exactly once."""
+
+    def edit(version: int, _facts: Facts, actions: Actions) -> None:
+        if version == 2:
+            next(action["txn"] for action in actions if "txn" in action)["version"] += 1
+
+    rechain(archived, edit)
+    assert "has a txn version of" in faults(archived)
+
+
+def test_the_partition_in_the_log_is_the_folder(archived: Project) -> None:
+    """Delta's readers take the value from the log."""
+
+    def edit(version: int, _facts: Facts, actions: Actions) -> None:
+        if version == 2:
+            added(actions)["partitionValues"] = {"ingest_date": "2020-01-01"}
+
+    rechain(archived, edit)
+    assert "lies in another partition" in faults(archived)
+
+
+def test_files_are_removed_by_compaction_only(archived: Project) -> None:
+    """A `remove` without what took its place loses events for Delta's readers."""
+    gone: list[str] = []
+
+    def edit(version: int, _facts: Facts, actions: Actions) -> None:
+        if version == 2:
+            gone.append(added(actions)["path"])
+        if version == 3:
+            actions.append({"remove": {"path": gone[0], "dataChange": False}})
+
+    rechain(archived, edit)
+    assert "removes files, though it is no compaction" in faults(archived)
+
+
+def test_a_commit_that_goes_on_elsewhere_than_the_ones_before_ended_is_found(archived: Project) -> None:
+    """Events in between would be lost, or doubled."""
+
+    def edit(version: int, facts: Facts, _actions: Actions) -> None:
+        if version == 2:
+            facts["positions"]["first_record"][0] += 1
+
+    rechain(archived, edit)
+    assert "goes on at offset" in faults(archived)
+
+
+def compact(project: Project) -> int:
+    """Compacts today; gives the version of the commit that did it."""
+    compact_stream(project.config(), "events", until=dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1))
+    return next(
+        int(path.stem)
+        for path in sorted((project.table / layout.LOG_FOLDER).glob("[0-9]*.json"), reverse=True)
+        if '"COMPACT"' in path.read_text()
+    )
+
+
+def test_rows_of_a_compacted_file_keep_the_commit_that_brought_them(archived: Project) -> None:
+    """All offsets may be right, and yet the archive as of a commit would be another."""
+    version = compact(archived)
+    assert verify(archived, DEEP).is_whole
+
+    def change(rows: Any) -> Any:
+        versions = rows["commit_version"].to_pylist()
+        return with_column(rows, "commit_version", [min(versions), *versions[1:-1], min(versions)])
+
+    rewrite(archived, version, change)
+    assert "holds other values of commit_version" in faults(archived)
+
+
+def test_a_compaction_that_drops_a_stretch_is_found(archived: Project) -> None:
+    """Its inputs had one more."""
+    version = compact(archived)
+
+    def edit(number: int, facts: Facts, _actions: Actions) -> None:
+        if number == version:
+            facts["compacted"]["outputs"][0]["spans"] -= 1
+
+    rechain(archived, edit)
+    assert "with fewer or more stretches" in faults(archived)
+
+
+def test_a_state_that_says_something_else_than_the_log_is_found(archived: Project) -> None:
+    """With its hash made right in the commit that names it."""
+    seal(archived.store, at_least=2)
+    newest = max((archived.table / layout.LOG_FOLDER).glob("[0-9]*.json"))
+    (path,) = (archived.table / layout.OWN_FOLDER).glob("state-*")
+    state = decode_state(path.read_bytes())
+    lying = encode_state(replace(state, files=state.files[:-1]))
+    digest = hashlib.sha256(lying).hexdigest()
+    name = layout.state_name(state.version, digest)
+    (archived.table / name).write_bytes(lying)
+    path.unlink()
+
+    def edit(version: int, facts: Facts, _actions: Actions) -> None:
+        if version == int(newest.stem):
+            facts["sealed"] |= {"state": name, "stateSha256": digest}
+
+    rechain(archived, edit)
+    report = verify(archived)
+    assert [damage.name for damage in report.damages] == [name]
+    assert "other files than the log" in report.damages[0].reason
+
+
+def test_a_checkpoint_that_names_other_files_than_are_active_is_found(archived: Project) -> None:
+    """Delta's readers believe it; here it is one of an older version."""
+    seal(archived.store, at_least=2)
+    (path,) = (archived.table / layout.LOG_FOLDER).glob("*.checkpoint.parquet")
+    newest = max(archived.table.joinpath(layout.LOG_FOLDER).glob("[0-9]*.json"))
+    assert verify(archived).is_whole
+    other = path.with_name(f"{int(newest.stem) - 3:020d}.checkpoint.parquet")
+    path.rename(other)
+    assert "names other files than were active" in faults(archived)
+    assert str(path) in faults(archived)
