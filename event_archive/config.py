@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from event_archive import layout
 from event_archive.errors import ConfigurationError
+from event_archive.heads_config import HeadsConfig, one_or_several
 from event_archive.source_config import Bytes, FilesSource, KafkaSource, Section
 from event_archive.storage.opening import StorageOptions, check_place, is_far, open_store
 
@@ -128,6 +136,10 @@ class Config(Section):
         description="For how long `clean` leaves files that `compact` has replaced",
     )
     warehouse: Path = Field(description="Folder of the published tables")
+    heads: Annotated[tuple[HeadsConfig, ...], BeforeValidator(one_or_several)] = Field(
+        default=(),
+        description="Where each stream's newest commit is noted after an ingest: a place, or a list of them",
+    )
     streams: dict[StreamName, StreamConfig] = Field(default_factory=dict, description="The streams, by name")
 
     @field_validator("warehouse", mode="before")
@@ -226,6 +238,11 @@ def parse_config(text: str, path: Path) -> Config:
     if not is_far(archive):
         folders.insert(0, _resolved(path, "archive", Path(archive)))
         archive = str(folders[0])
+    heads = tuple(
+        place.resolved(path, archive, lambda file: _resolved(path, "heads.file", file))
+        for place in config.heads
+    )
+    folders += [place.file for place in heads if place.file is not None]
     streams = {}
     for name, stream in config.streams.items():
         if isinstance(stream.source, KafkaSource):
@@ -247,6 +264,7 @@ def parse_config(text: str, path: Path) -> Config:
             "archive": archive,
             "warehouse": warehouse,
             "cache": config.cache.model_copy(update={"path": cache}),
+            "heads": heads,
             "streams": streams,
         }
     )

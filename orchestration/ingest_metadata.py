@@ -14,6 +14,7 @@ from event_archive.source_config import FilesSource
 from event_archive.sql.views import ENVELOPE_TYPES
 from event_archive.status import StreamStatus
 from orchestration.markdown import markdown_table, markdown_text
+from orchestration.run_heads import head_metadata
 
 _SHOWN_FILES = 20
 _SHOWN_PARTITIONS = 50
@@ -60,6 +61,7 @@ def run_metadata(
         "bytes in all": dg.MetadataValue.int(after.bytes),
         **(_of_files(after) if before is None else _of_topic(before, after)),
         "archive version": dg.MetadataValue.int(result.version),
+        **head_metadata(config, result.stream),
         "read from": _read_from(config, result.stream),
         "written to": dg.MetadataValue.path(config.table(result.stream).url),
     }
