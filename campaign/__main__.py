@@ -24,13 +24,13 @@ REPORT = ROOT / "docs" / "campaign.md"
 def main() -> int:
     """Runs the rows that were asked for; 0 if the archive stood them all."""
     asked = _arguments()
-    settings = Settings(asked.kills, asked.rounds, asked.seconds, asked.seed)
+    settings = Settings(asked.kills, asked.rounds, asked.seconds, asked.seed, asked.flips)
     rows = [row for row in ROWS if row.number in (asked.rows or [row.number for row in ROWS])]
     reports: list[RowReport] = []
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="campaign-", dir=asked.folder)))
         forks = held.enter_context(Forks(folder / "commands"))
-        shared = held.enter_context(start_kafka(folder / "kafka"))
+        shared = _shared_broker(held, folder / "kafka", is_needed=any(row.needs_broker for row in rows))
         for row in rows:
             print(f"row {row.number}: {row.title}", flush=True)
             with contextlib.ExitStack() as of_row:
@@ -47,6 +47,10 @@ def main() -> int:
         asked.report.write_text(text, encoding="utf-8")
         print(f"written: {asked.report}")
     return 1 if any(report.failure for report in reports) else 0
+
+
+def _shared_broker(held: contextlib.ExitStack, folder: Path, *, is_needed: bool) -> Kafka | None:
+    return held.enter_context(start_kafka(folder)) if is_needed else None
 
 
 def _starter(held: contextlib.ExitStack, folder: Path) -> Any:
@@ -89,6 +93,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--seed", type=int, default=default.seed, help="of everything that is random (%(default)s)"
+    )
+    parser.add_argument(
+        "--flips", type=int, default=default.flips, help="bits flipped in row 13 (%(default)s)"
     )
     parser.add_argument(
         "--folder",

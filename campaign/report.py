@@ -67,10 +67,15 @@ _HEAD = """\
 
 Written by `make campaign` from its last run; don't edit it by hand. `python -m campaign --help` names its parameters.
 
-Each row does one kind of damage to ingests of a topic on a real broker. Afterwards the archive is held against the record of an independent
+Each of the rows 1 to 9 does one kind of damage to ingests of a topic on a real broker. Afterwards the archive is held against the record of an independent
 consumer (and that against the producers' acknowledgements): per partition a SHA-256 over each record's offset, key, value, headers and
 timestamp. `event-archive verify` must prove the archive whole, and `deltalake`, a reader that we did not write, must list the same files and
 count the same rows. A row is in order with 0 events lost, 0 doubled, 0 changed and nothing else amiss.
+
+The rows 10 to 12 need no broker: each call by which an ingest, a compaction, a seal, a clean, a copy, a repair or the publishing of tables changes
+a file is found with `strace`, and each time the process is stopped there, or the call fails, or the folder is made that a power cut would leave
+there: what was not synced is lost, in whole or in part. All that was acknowledged must be there then; the same done again must lead to the
+end, nothing may be left but what `clean` removes, and `deltalake` must list the same files. A comparison is one such point.
 
 That the campaign can fail is shown by `make planted-bugs`: it breaks our own code in one place at a time and expects a row or a test to turn red.
 """

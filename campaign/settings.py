@@ -16,7 +16,9 @@ class Settings:
     seconds: float = 3.0
     """How long producers write between two faults of the rows 6 and 8."""
     seed: int = 1
+    flips: int = 10_000
+    """Bits in row 13."""
 
 
-QUICK = Settings(kills=20, rounds=2, seconds=0.7)
+QUICK = Settings(kills=20, rounds=2, seconds=0.7, flips=300)
 """What the tests do."""

@@ -37,8 +37,8 @@ class Campaign:
 
     folder: Path
     forks: Forks
-    kafka: Kafka
-    """A broker that no row may disturb."""
+    kafka: Kafka | None
+    """A broker that no row may disturb; None if no row needs one."""
     start_kafka: Callable[..., Kafka]
     """Starts a cluster that a row may do anything to; takes the arguments of `demo.kafka.broker.start_kafka`, but no folder."""
     settings: Settings
@@ -73,6 +73,8 @@ class Campaign:
         folder = self.folder / f"row-{row.number}-{self._worlds}"
         folder.mkdir(parents=True)
         broker = kafka or self.kafka
+        if broker is None:
+            raise RuntimeError("a row that makes worlds must say that it needs a broker")
         world = World(
             row=row,
             settings=self.settings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from campaign.report import RowReport
-from campaign.rows import answers, brokers, clock, disk, frozen, killed, less, topics
+from campaign.rows import answers, brokers, clock, crash_points, damaged, disk, frozen, killed, less, topics
 from campaign.truth import TruthFailed
 from demo.kafka.node import KafkaDidNotStart
 
@@ -25,6 +25,7 @@ class Row:
     title: str
     parts: tuple[Callable[[Campaign, RowReport], None], ...]
     """Each does its damage to worlds of its own."""
+    needs_broker: bool = True
 
     def report(self, campaign: Campaign) -> RowReport:
         """Runs all parts; the report says if the archive did not stand one of them."""
@@ -69,5 +70,29 @@ ROWS = (
         9,
         "the answer to a commit is lost, the ingest dies around it, first writers race",
         (answers.lose_answers, answers.create_at_once),
+    ),
+    Row(
+        10,
+        "an operation is stopped before each call that changes a file",
+        (crash_points.kill,),
+        needs_broker=False,
+    ),
+    Row(
+        11,
+        "each call that changes a file fails, the disk is full",
+        (crash_points.refuse,),
+        needs_broker=False,
+    ),
+    Row(
+        12,
+        "the power is cut at each moment, and all that was not synced is lost",
+        (crash_points.cut_power,),
+        needs_broker=False,
+    ),
+    Row(
+        13,
+        "an archive is damaged: bits flipped, files cut, swapped, dropped, forged, aged",
+        (damaged.flip, damaged.mangle, damaged.cut_off, damaged.forge, damaged.age),
+        needs_broker=False,
     ),
 )

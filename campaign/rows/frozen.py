@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from campaign.report import RowReport
     from campaign.world import Campaign, World
 
-LOST = "another ingest of this stream committed first"
+LOST = "another commit to this stream came first"
 _DELAY_SECONDS = 0.006
 
 

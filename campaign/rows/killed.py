@@ -29,7 +29,7 @@ _FOLLOWING_SHARE = 0.6
 _IDLE_KILLS = 3
 _KILL_EVERY_SECONDS = 0.5
 _MOST_RACES = 20
-_LOST = "another ingest of this stream committed first"
+_LOST = "another commit to this stream came first"
 
 
 def kill_one(campaign: Campaign, row: RowReport) -> None:
