@@ -91,7 +91,8 @@ def _append(table: Store, head: Head, number: int, each: int, generator: np.rand
     at = _DAY + number * dt.timedelta(minutes=1)
     rows = each * PARTITIONS
     offsets = np.tile(np.arange(number * each, (number + 1) * each, dtype=np.int64), PARTITIONS)
-    times = _START_MS + number * 60_000 + np.tile(np.linspace(0, 59_999, each).astype(np.int64), PARTITIONS)
+    within = np.sort(generator.integers(0, 60_000, (PARTITIONS, each)), axis=1).ravel()
+    times = _START_MS + number * 60_000 + within
     flights = generator.integers(0, 5000, rows).tolist()
     people = generator.integers(0, 10**9, rows).tolist()
     values = [

@@ -12,11 +12,13 @@ import datetime as dt
 import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
 
 from event_archive import layout, sealing
+from event_archive.archive import commit as commit_module
 from event_archive.archive.columns import column, string_column
 from event_archive.archive.commit import (
     Batch,
@@ -71,7 +73,7 @@ class LogGenerator:
         self._store = _Kept(folder)
         self._events_a_source = events_a_source
         self._compacts = compacts
-        self._records = 0
+        self._records = self._minutes = 0
         self._entries: list[bytes] = []
         self._commits: list[Commit] = []
         self._day: list[DataFile] = []
@@ -113,12 +115,13 @@ class LogGenerator:
             shutil.copyfile(self._template, path)
         self._template.unlink()
 
-    def _time(self, version: int) -> dt.datetime:
-        return _BEGAN + dt.timedelta(days=version // COMMITS_A_DAY, minutes=version % COMMITS_A_DAY)
+    def _time(self) -> dt.datetime:
+        return _BEGAN + dt.timedelta(minutes=self._minutes)
 
     def _commit(self) -> None:
         version = self._head.version + 1
-        time = self._time(version)
+        time = self._time()
+        self._minutes += 1
         first, self._records = self._records, self._records + self._events_a_source
         state = {name: getattr(UNREAD, name) for name in UNREAD.__dataclass_fields__}
         claims = [
@@ -157,7 +160,10 @@ class LogGenerator:
         output = self._file(
             name, sum(file.num_records for file in inputs), version, spans, self._time(version)
         )
-        self._head = commit_replacement(self._store, self._head, Replacement(inputs, (output,)))
+        with patch.object(
+            commit_module, "_now", self._time
+        ):  # else its files count as just removed
+            self._head = commit_replacement(self._store, self._head, Replacement(inputs, (output,)))
         self._keep()
 
     def _file(

@@ -7,7 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import growth_figures, ingest_figures, kafka_figures, sql_figures
+from benchmarks import (
+    compact_figures,
+    growth_figures,
+    ingest_figures,
+    kafka_figures,
+    sql_figures,
+    verify_figures,
+)
 from demo.kafka.jars import KafkaUnavailable
 
 if TYPE_CHECKING:
@@ -20,9 +27,11 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "sql": sql_figures.answers,
     "stream": sql_figures.streaming,
     "files": growth_figures.ten_billion_rows,
+    "verify": verify_figures.beside_sha256sum,
 }
 SCALED_FIGURES: dict[str, Callable[[Path, float], None]] = {
     "growth": growth_figures.long_logs,
+    "compact": compact_figures.a_day,
 }
 KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
     "kafka": kafka_figures.beside_a_bare_consumer,

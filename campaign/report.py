@@ -77,6 +77,10 @@ a file is found with `strace`, and each time the process is stopped there, or th
 there: what was not synced is lost, in whole or in part. All that was acknowledged must be there then; the same done again must lead to the
 end, nothing may be left but what `clean` removes, and `deltalake` must list the same files. A comparison is one such point.
 
+Row 13 needs no broker either: bits are flipped at random places of data files, log entries, segments, states, checkpoints and the pointer to them; files
+are cut, lengthened, emptied, dropped, swapped and replaced; entries are forged with right checksums; the log grows old under another writer. `verify`
+must name each damaged file and what is affected, or prove the change harmless; dropped newest entries must be seen with a head. A comparison is one such look.
+
 That the campaign can fail is shown by `make planted-bugs`: it breaks our own code in one place at a time and expects a row or a test to turn red.
 """
 

@@ -232,6 +232,10 @@ def parse_config(text: str, path: Path) -> Config:
         config = Config.model_validate({**raw, "path": path})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_mistakes(error, document, path))) from error
+    if config.s3.object_lock_days is not None and not config.read_only_files:
+        raise ConfigurationError(
+            f"{path}: s3.object_lock_days: has no effect without `read_only_files: true`; say that too."
+        )
     warehouse = _resolved(path, "warehouse", config.warehouse)
     cache = _resolved(path, "cache.path", config.cache.path)
     archive, folders = config.archive, [warehouse, cache]

@@ -5,6 +5,7 @@
     │   ├── ConfigurationError   a key of event_archive.yaml is wrong or missing
     │   └── QueryRefused         SQL that may not be run over the archive
     ├── ArchiveDamaged           the archive is not what its own log says it must be                  (exit 1)
+    ├── CopyRefused              the target of a copy has commits that the source hasn't          (copying)
     ├── CommitConflict           another writer committed first; re-read positions and try again      (retry helps)
     ├── SourceProblem            one file or partition can't be read as it is; others can
     │   ├── Changed              it is not any more what was archived of it       (sources.files.reading)

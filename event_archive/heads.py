@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from event_archive.storage.store import Store
 
 FORMAT = 1
+_FEW = 8
+_LINE_START = b'{"format":'
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -150,15 +152,14 @@ def read_head_file(path: Path) -> list[HeadDocument]:
 
 
 def _decode_lines(path: Path, content: bytes) -> Iterator[HeadDocument]:
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             yield decode_document(line)
         except ValueError as error:
-            if number == len(lines) and number > 1:
-                return  # it has no line end: its writer was interrupted, and nothing was said to be recorded
+            if line.startswith(_LINE_START) and not line.endswith(b"}"):
+                continue  # its writer was interrupted, and nothing was said to be recorded
             raise UsageError(f"{path}:{number}: is no line with heads ({error}).") from error
 
 
@@ -175,20 +176,21 @@ def contains_head(table: Store, head: StreamHead) -> str | None:
 
 def contains_heads(table: Store, heads: Sequence[StreamHead]) -> list[str | None]:
     """The same for many heads of one table, reading its log once; one answer for each."""
-    answers: dict[StreamHead, str | None] = {}
     try:
         newest = newest_version(table)
         table_id = _entry_sha256(table, 0) if newest >= 0 else None
     except (ArchiveDamaged, FileMissing) as error:
         return [str(error) if head.version >= 0 else None for head in heads]
-    for head in heads:
-        if head.version >= 0:
-            answers[head] = _fault_of_place(table, head, newest, table_id)
+    asked = [head for head in dict.fromkeys(heads) if head.version >= 0]
+    hashes = _hashes(table, {head.version for head in asked if head.version <= newest})
+    answers = {head: _fault_of_place(head, newest, table_id, hashes.get(head.version)) for head in asked}
     answers |= _faults_of_counts(table, [head for head, fault in answers.items() if fault is None])
     return [answers.get(head) for head in heads]
 
 
-def _fault_of_place(table: Store, head: StreamHead, newest: int, table_id: str | None) -> str | None:
+def _fault_of_place(
+    head: StreamHead, newest: int, table_id: str | None, found: str | ArchiveDamaged | None
+) -> str | None:
     if newest < head.version:
         there = f"ends with commit {newest}" if newest >= 0 else "is not there"
         return (
@@ -200,10 +202,8 @@ def _fault_of_place(table: Store, head: StreamHead, newest: int, table_id: str |
             f"this is another table: its first log entry has the SHA-256 {table_id}, and the head is of a table that began "
             f"with {head.table_id}."
         )
-    try:
-        found = _entry_sha256(table, head.version)
-    except (ArchiveDamaged, FileMissing) as error:
-        return str(error)
+    if isinstance(found, ArchiveDamaged):
+        return str(found)
     if found != head.chain_hash:
         return (
             f"log entry {head.version} was replaced: its SHA-256 is {found}, and it was {head.chain_hash} when the head was "
@@ -268,6 +268,26 @@ class _Counting:
                 else f"up to commit {version} the log has {self._events} events with {self._value_bytes} bytes, and the head says "
                 f"{head.events} with {head.value_bytes}."
             )
+
+
+def _hashes(table: Store, versions: set[int]) -> dict[int, str | ArchiveDamaged]:
+    """SHA-256 of the entries of these versions, or why one can't be read; of many in one pass over the log."""
+    found: dict[int, str | ArchiveDamaged] = {}
+    if len(versions) > _FEW:
+        try:
+            for version, entry in iter_entries(table, first=min(versions)):
+                if version in versions:
+                    found[version] = hashlib.sha256(entry).hexdigest()
+                    if len(found) == len(versions):
+                        break
+        except ArchiveDamaged as error:
+            found |= dict.fromkeys(versions - found.keys(), error)
+    for version in versions - found.keys():
+        try:
+            found[version] = _entry_sha256(table, version)
+        except ArchiveDamaged as error:
+            found[version] = error
+    return found
 
 
 def _entry_sha256(table: Store, version: int) -> str:

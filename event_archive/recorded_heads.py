@@ -207,6 +207,8 @@ class FilePlace:
 
     def read(self, stream: str) -> list[StreamHead]:
         """See `HeadsPlace`: all that were recorded."""
+        if not self._path.exists():
+            return []
         documents = read_head_file(self._path)
         return list(dict.fromkeys(doc.streams[stream] for doc in documents if stream in doc.streams))
 

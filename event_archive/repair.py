@@ -127,6 +127,11 @@ class _Repair:
         started = time.monotonic()
         refuse_foreign_heads(self._table, heads)
         found = walk_log(self._table, self._other, list(heads))
+        if found.version < 0:
+            raise UsageError(
+                f"{self._table.url}: has no log at all, so nothing tells what was there: copy the other archive to this place "
+                "(`event-archive copy`), or name a head (--head FILE)."
+            )
         self._repair_files(found)
         entries = [wrong for wrong in found.wrong if wrong.name.startswith(f"{layout.LOG_FOLDER}/")]
         segments = [wrong for wrong in found.wrong if wrong not in entries]

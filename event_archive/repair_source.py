@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from event_archive import layout
 from event_archive.archive.contents import held_spans
-from event_archive.archive.data_file import SOURCE_SCHEMA, DataFileWriter, with_commit
+from event_archive.archive.data_file import DataFileWriter, with_commit
 from event_archive.archive.history import iter_entries
 from event_archive.archive.log import parse_entry
 from event_archive.errors import ArchiveDamaged, SourceProblem
@@ -120,7 +119,7 @@ class SourceFiles:
 
 
 def _regrouped(tables: Iterator[pa.Table], sizes: tuple[int, ...]) -> Iterator[pa.Table]:
-    """The same rows in tables of these sizes, each as a source would have given it."""
+    """The same rows in tables of these sizes."""
     held: list[pa.Table] = []
     rows = 0
     for size in sizes:
@@ -131,13 +130,5 @@ def _regrouped(tables: Iterator[pa.Table], sizes: tuple[int, ...]) -> Iterator[p
             held.append(table)
             rows += table.num_rows
         together = pa.concat_tables(held)
-        yield _normal(together.slice(0, size))
+        yield together.slice(0, size)
         held, rows = [together.slice(size)], rows - size
-
-
-def _normal(rows: pa.Table) -> pa.Table:
-    """With the source ids numbered in order of their rows, as if they had been read together."""
-    index = SOURCE_SCHEMA.get_field_index("source_id")
-    field = SOURCE_SCHEMA.field(index)
-    encoded = pc.dictionary_encode(rows.column(index).cast(pa.string()).combine_chunks())
-    return rows.set_column(index, field, encoded.cast(field.type))

@@ -47,6 +47,8 @@ class Tally:
 
     calls: int = 0
     """Calls of the undisturbed operation that change something."""
+    possible: int = 0
+    """Points that there are: those calls; of power cuts, the different folders that they may leave."""
     tried: int = 0
     hit: Counter[str] = field(default_factory=Counter)
     """Where the fault came about, in words."""
@@ -144,6 +146,7 @@ def try_points(
     if fault == "power":
         _cut_power(operation, undisturbed, place, tally, part=part, parts=parts, limit=limit)
     else:
+        tally.possible = tally.calls
         for number, call in enumerate(_spread(undisturbed.changing(), limit)[part::parts]):
             folder = place / f"{fault}-{part}-{number}"
             failure = _disturb(operation, undisturbed, call, folder, fault=fault, tally=tally)
@@ -229,7 +232,9 @@ def _cut_power(
     parts: int,
     limit: int,
 ) -> None:
-    for number, state in enumerate(_spread(_states(undisturbed), limit)):
+    states = _states(undisturbed)
+    tally.possible = len(states)
+    for number, state in enumerate(_spread(states, limit)):
         if number % parts == part:
             folder = place / f"power-{number}"
             state.disk_at(undisturbed).write_to(folder, state.way)
@@ -290,10 +295,10 @@ def _acknowledged(call: Call) -> Iterator[Fact]:
 
 
 def _spread(items: Sequence[_Item], limit: int) -> list[_Item]:
-    """So many of them, evenly; all if there is no limit."""
+    """So many of them, evenly, first and last included; all if there is no limit."""
     if not limit or limit >= len(items):
         return list(items)
-    return [items[number * len(items) // limit] for number in range(limit)]
+    return [items[number * (len(items) - 1) // max(limit - 1, 1)] for number in range(limit)]
 
 
 def _expect(ended: Ended, otherwise: str) -> Ended:

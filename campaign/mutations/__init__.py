@@ -7,6 +7,8 @@ test holds it to that. What doesn't live here: planting them (`planted_bugs`).
 from __future__ import annotations
 
 from campaign.mutations.bug import Bug, Edit
+from campaign.mutations.compaction import KEEPING_SMALL
+from campaign.mutations.copies import COPIES
 from campaign.mutations.crash import CRASHES
 from campaign.mutations.exact_records import EXACT_RECORDS
 from campaign.mutations.exactly_once import EXACTLY_ONCE
@@ -16,4 +18,13 @@ from campaign.mutations.verifying import PROOF_OF_ALL
 
 __all__ = ["BUGS", "Bug", "Edit"]
 
-BUGS = (*EXACTLY_ONCE, *EXACT_RECORDS, *DURABILITY_AND_PROOF, *PROOF_OF_ALL, *CRASHES, *FILES_EXACTLY_ONCE)
+BUGS = (
+    *EXACTLY_ONCE,
+    *EXACT_RECORDS,
+    *DURABILITY_AND_PROOF,
+    *PROOF_OF_ALL,
+    *CRASHES,
+    *KEEPING_SMALL,
+    *COPIES,
+    *FILES_EXACTLY_ONCE,
+)

@@ -45,6 +45,8 @@ CRASHES = (
         "    durable.sync(file.parent)\n",
         "",
         *_at("publish-power"),
+        "--crash-points",
+        "0",
         row=WITHOUT_POWER,
     ),
     a_bug(

@@ -24,7 +24,7 @@ PROOF_OF_ALL = (
         f"{_VERIFY}/files.py",
         "                if hashed.sha256 != file.sha256:\n",
         "                if False:\n",
-        f"{CAMPAIGN}::test_a_file_cut_emptied_lengthened_dropped_swapped_or_replaced_is_named",
+        f"{CAMPAIGN}::test_every_flipped_bit_is_named_with_what_it_affects",
         row=13,
     ),
     a_bug(

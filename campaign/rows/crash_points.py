@@ -25,41 +25,41 @@ if TYPE_CHECKING:
 _PARTS = 4
 
 
-def kill(campaign: Campaign, row: RowReport) -> None:
+def kill(_campaign: Campaign, row: RowReport) -> None:
     """Stopped hard before each call.
 
     Raises:
         TruthFailed: an operation didn't stand a point.
     """
-    _try(campaign, row, ["kill"], "stopped before a call")
+    _try(row, ["kill"], "stopped before a call")
 
 
-def refuse(campaign: Campaign, row: RowReport) -> None:
+def refuse(_campaign: Campaign, row: RowReport) -> None:
     """Each call fails, once with an I/O error, once because the disk is full.
 
     Raises:
         TruthFailed: an operation didn't stand a point.
     """
-    _try(campaign, row, ["EIO", "ENOSPC"], "a call failed")
+    _try(row, ["EIO", "ENOSPC"], "a call failed")
 
 
-def cut_power(campaign: Campaign, row: RowReport) -> None:
+def cut_power(_campaign: Campaign, row: RowReport) -> None:
     """Each folder that a power cut may leave, rebuilt from the trace.
 
     Raises:
         TruthFailed: an operation didn't stand a point.
     """
-    _try(campaign, row, ["power"], "a folder as a power cut leaves it")
+    _try(row, ["power"], "a folder as a power cut leaves it")
 
 
-def _try(campaign: Campaign, row: RowReport, faults: Sequence[str], told: str) -> None:
+def _try(row: RowReport, faults: Sequence[str], told: str) -> None:
     if reason := why_not():
         raise TruthFailed(f"this row needs strace: {reason}")
     works = [
         (name, fault, part) for name in operations() for fault in faults for part in range(1, _PARTS + 1)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda work: _run(campaign, *work), works))
+        found = list(pool.map(lambda work: _run(*work), works))
     failures = []
     for (name, _, _), answer in zip(works, found, strict=True):
         tally = answer["tally"]
@@ -77,7 +77,7 @@ def _try(campaign: Campaign, row: RowReport, faults: Sequence[str], told: str) -
         raise TruthFailed(f"{len(failures)} points, the first ones: {'; '.join(failures[:3])}")
 
 
-def _run(campaign: Campaign, name: str, fault: str, part: int) -> dict[str, Any]:
+def _run(name: str, fault: str, part: int) -> dict[str, Any]:
     """In a process of its own, which forks."""
     command = [
         sys.executable,
@@ -90,9 +90,7 @@ def _run(campaign: Campaign, name: str, fault: str, part: int) -> dict[str, Any]
         f"{part}/{_PARTS}",
         "--brief",
     ]
-    done = subprocess.run(
-        [*command, "--folder", str(campaign.folder)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

@@ -140,7 +140,7 @@ class DataFileWriter:
         Raises:
             StorageError: the disk refused; `abandon` the writer then.
         """
-        events = events.combine_chunks()  # how rows were read must not show in the file
+        events = _as_written(events)
         self._row_groups.append(events.num_rows)
         with storage_errors(self._place):
             self._writer.write_table(events, row_group_size=max(events.num_rows, 1))
@@ -198,6 +198,17 @@ class DataFileWriter:
             "maxValues": {name: _stat(high, up=True) for name, (_, high) in self._bounds.items()},
             "nullCount": {name: count for name, count in self._nulls.items() if name != "ingest_date"},
         }
+
+
+def _as_written(events: pa.Table) -> pa.Table:
+    """The same rows in one piece, with the sources numbered in order of their rows: how rows were read must not show in a file."""
+    events = events.combine_chunks()
+    index = events.schema.get_field_index("source_id")
+    ids = events.column(index).combine_chunks()
+    if len(ids.dictionary) > 1:
+        ids = pc.dictionary_encode(ids.cast(pa.string()))
+        events = events.set_column(index, events.schema.field(index), ids)
+    return events
 
 
 def _stat(value: Any, *, up: bool = False) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 
 from event_archive.archive.columns import column, string_column
 from event_archive.durable import storage_errors
+from event_archive.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +198,7 @@ class _Run:
     ) -> None:
         self.ranks = ranks
         self.lengths = lengths
-        self._batches: list[pa.Table | tuple[int, int, int]] = list(batches)
+        self._batches: list[pa.Table | _Written | None] = list(batches)
         self._next = 0
         self._open: pa.Table | None = None
 
@@ -208,7 +211,7 @@ class _Run:
             with pa.ipc.new_stream(buffer, batch.schema, options=_OPTIONS) as stream:
                 stream.write_table(batch)
             view = memoryview(buffer.getvalue())
-            self._batches[number] = (file, end, len(view))
+            self._batches[number] = _Written(file, end, len(view), zlib.crc32(view))
             while view:
                 written = os.pwrite(file, view, end)
                 view, end = view[written:], end + written
@@ -217,27 +220,40 @@ class _Run:
     def take(self, count: int) -> pa.Table:
         """The next rows: at most so many, and at least one."""
         if self._open is None:
-            self._open = _load(self._batches[self._next])
-            self._batches[self._next] = (-1, 0, 0)
+            batch, self._batches[self._next] = self._batches[self._next], None
             self._next += 1
+            self._open = batch.load() if isinstance(batch, _Written) else batch
+        assert self._open is not None  # noqa: S101 - for the type checker: each batch is taken once
         part, rest = self._open.slice(0, count), self._open.slice(count)
         self._open = rest if rest.num_rows else None
         return part
 
 
-def _load(batch: pa.Table | tuple[int, int, int]) -> pa.Table:
-    if isinstance(batch, pa.Table):
-        return batch
-    file, place, size = batch
-    parts = []
-    while size:
-        part = os.pread(file, size, place)
-        if not part:
-            raise OSError("a file of ours has become shorter")
-        parts.append(part)
-        place, size = place + len(part), size - len(part)
-    with pa.ipc.open_stream(pa.py_buffer(b"".join(parts))) as stream:
-        return stream.read_all()
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Rows that were written away."""
+
+    file: int
+    place: int
+    size_bytes: int
+    checksum: int
+
+    def load(self) -> pa.Table:
+        """The rows again."""
+        parts, place, end = [], self.place, self.place + self.size_bytes
+        while place < end:
+            part = os.pread(self.file, end - place, place)
+            if not part:
+                break
+            parts.append(part)
+            place += len(part)
+        content = b"".join(parts)
+        if zlib.crc32(content) != self.checksum:
+            raise StorageError(
+                "A disk gave back other bytes than were written to it; nothing was built on them."
+            )
+        with pa.ipc.open_stream(pa.py_buffer(content)) as stream:
+            return stream.read_all()
 
 
 def _batches(rows: pa.Table) -> list[pa.Table]:

@@ -129,6 +129,20 @@ class SpanTable:
         ranks[order] = np.arange(len(self))
         return ranks
 
+    def _sources_of(self, rows: pa.Table) -> tuple[npt.NDArray[np.int32], list[str], npt.NDArray[np.int64]]:
+        """Index of each row's source, and name and code of each index; the code is -1 if no span is of that source."""
+        source = rows["source_id"].combine_chunks()
+        source = source.chunk(0) if isinstance(source, pa.ChunkedArray) else source
+        names = source.dictionary.to_pylist()
+        codes = np.array([self._codes.get(name, -1) for name in names], np.int64)
+        return source.indices.to_numpy(), names, codes
+
+    def source_codes(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+        """The place of each row's source among `source_ids`, -1 if it isn't there."""
+        indices, _, codes = self._sources_of(rows)
+        found: npt.NDArray[np.int64] = codes[indices]
+        return found
+
     def stretches(self, rows: pa.Table, place: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Neighbouring rows of one span each: how many there are, and which span's they are.
 
@@ -141,11 +155,7 @@ class SpanTable:
         """
         if not rows.num_rows:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        source = rows["source_id"].combine_chunks()
-        source = source.chunk(0) if isinstance(source, pa.ChunkedArray) else source
-        names = source.dictionary.to_pylist()
-        codes = np.array([self._codes.get(name, -1) for name in names], np.int64)
-        indices = source.indices.to_numpy()
+        indices, names, codes = self._sources_of(rows)
         partitions, versions = (rows[name].to_numpy() for name in ("source_partition", "commit_version"))
         changes = (np.diff(indices) != 0) | (np.diff(partitions) != 0) | (np.diff(versions) != 0)
         starts = np.concatenate([[0], np.flatnonzero(changes) + 1])

@@ -163,12 +163,12 @@ class S3Connection:
                     self.client.put_object(Bucket=self.bucket, Key=key, Body=content, **arguments)
             except EventArchiveError as error:
                 cause = error.__cause__
-                if not isinstance(cause, ClientError) or status_of(cause) not in (
+                is_refusal = isinstance(cause, ClientError) and status_of(cause) in (
                     CONFLICT,
                     PRECONDITION_FAILED,
-                ):
-                    raise
-                self._is_conditional = True
+                )
+                # Any other answer proves nothing, and what was put is put: the next one is asked about instead.
+                self._is_conditional = is_refusal
                 return
         raise ConfigurationError(
             f"{self.place(key)}: this service overwrites objects although it is told not to (it ignores If-None-Match). Two "

@@ -19,10 +19,12 @@ from event_archive.verify.walk import UNREADABLE, affected_by
 
 if TYPE_CHECKING:
     from event_archive.archive.log import Commit, DataFile
+    from event_archive.archive.state import State
     from event_archive.verify.walk import Link, Lost
 
 _EPOCH = dt.date(1970, 1, 1)
 _DAY_US = 86_400_000_000
+_LATEST_US = 2**62
 
 
 class Ledger:
@@ -56,7 +58,11 @@ class Ledger:
 
     def time_us(self, version: int) -> int:
         """When a commit that was taken in was made, in microseconds since 1970."""
-        return self._times_us[bisect_left(self._versions, version)]
+        place = bisect_left(self._versions, version)
+        is_known = place < len(self._versions) and self._versions[place] == version
+        return (
+            self._times_us[place] if is_known else _LATEST_US
+        )  # as new as can be: it is read rather than left out
 
     def note(self, link: Link) -> bool:
         """Takes in the next commit.
@@ -79,6 +85,17 @@ class Ledger:
         self._check_transactions(commit, [action["txn"] for action in actions if "txn" in action])
         self._check_partitions(commit, [action["add"] for action in actions if "add" in action])
         return self._change_files(commit)
+
+    def adopt(self, state: State) -> None:
+        """Takes over from a state that a proved commit names which files there are, since entries before it are lost."""
+        known = {file.path: file for file in state.files}
+        for path in [p for p, file in self.active.items() if file.commit_version <= state.version]:
+            if path not in known:
+                del self.active[path]
+        lost = [(lost.first, lost.last) for lost in self._lost]
+        for path, file in known.items():
+            if any(first <= file.commit_version <= last for first, last in lost):
+                self.active[path] = file
 
     def tell_effects(self) -> None:
         """Says of lost entries which offsets they brought, as far as their neighbours tell."""
@@ -184,6 +201,9 @@ class Ledger:
 
 def _is_sound(span: Span) -> bool:
     """Whether the runs of a span lie one after the other between its ends."""
+    if len(span.runs) == 1:  # nearly always
+        first, events = (int(number) for number in span.runs[0])
+        return span.gap_from <= span.first_offset <= first and 0 <= events <= span.next_offset - first
     starts, ends = span.runs[:, 0], span.runs.sum(axis=1)
     return bool(
         span.gap_from <= span.first_offset <= span.next_offset

@@ -17,7 +17,8 @@ from event_archive.verify.held import HeldSpans, PendingSpans, joined, spans_of
 from event_archive.verify.walk import UNREADABLE, LogWalk
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
     from event_archive.archive.log import Commit, DataFile
     from event_archive.storage.store import Store
@@ -59,20 +60,24 @@ class FilePlan:
         self._active = active
         self._pending = PendingSpans()
 
-    def tasks(self, wanted: Container[str], left_over: set[str]) -> Iterator[FileTask]:
-        """The files with a path in `wanted`; paths that were replaced are taken out of `left_over`."""
+    def tasks(self, wanted: AbstractSet[str], left_over: set[str]) -> Iterator[FileTask]:
+        """The files with a path in `wanted`, each once; paths that were replaced are taken out of `left_over`."""
+        untold = set(wanted)
         try:
             walk = LogWalk(self._table, Findings(self._table), until=self._until)
             for link in walk.links():
                 left_over.difference_update(link.commit.removed)
                 for task in self._files(link.commit):
                     if self._is_active(link.commit, task.file.path):
-                        if task.file.path in wanted:
+                        if task.file.path in untold:
+                            untold.discard(task.file.path)
                             yield task
                     elif task.held is not None:
                         self._pending.put(task.file.path, task.held)
         finally:
             self._pending.close()
+        for path in sorted(untold):  # brought by entries that are lost
+            yield FileTask(self._active[path], "", None, ())
 
     def _is_active(self, commit: Commit, path: str) -> bool:
         file = self._active.get(path)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.archive.columns import string_column
+from event_archive.archive.columns import numbers
 from event_archive.archive.data_file import open_data_file
 from event_archive.archive.row_digest import RowDigester
 from event_archive.envelope import EVENT_SCHEMA
@@ -83,7 +83,7 @@ def prove_rows(path: Path, task: FileTask, *, deep: bool, use_threads: bool = Fa
     proof = RowsProof()
     try:
         with open_data_file(path) as opened:
-            _prove(pq.ParquetFile(opened), task, proof, deep=deep, use_threads=use_threads)
+            _prove(pq.ParquetFile(opened, pre_buffer=False), task, proof, deep=deep, use_threads=use_threads)
     except RowsDiffer as error:
         proof.fault = str(error)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -129,7 +129,7 @@ class _FileRows:
         # An offset less its row's place in the file is the same all along a run.
         self._shifts = held.runs[:, 0] - (self._ends - self._counts)
         self._span_of_run = held.span_of_run
-        self._source_ids = [source.source_id for source in held.known_sources]
+        self._places = {source.source_id: place for place, source in enumerate(held.known_sources)}
         self._at = 0
         day = (dt.date.fromisoformat(ingest_date) - _FIRST_DAY).days
         if (held.times_us // _DAY_US != day).any():
@@ -178,8 +178,8 @@ class _FileRows:
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
         if column.null_count:
             raise RowsDiffer("holds rows without a source_id")
-        places = pc.index_in(column.dictionary, string_column(self._source_ids)).fill_null(-1)
-        found: npt.NDArray[np.int64] = places.to_numpy()[column.indices.to_numpy()]
+        places = np.array([self._places.get(name, -1) for name in column.dictionary.to_pylist()], np.int64)
+        found: npt.NDArray[np.int64] = places[numbers(column.indices)]
         return found
 
 
@@ -189,7 +189,7 @@ def _numbers(rows: pa.Table, name: str) -> npt.NDArray[Any]:
     if column.null_count:
         raise RowsDiffer(f"holds rows without {name}")
     kind = {"ingested_at": pa.int64(), "ingest_date": pa.int32()}.get(name, column.type)
-    parts = [chunk.view(kind).to_numpy() for chunk in column.chunks]
+    parts = [numbers(chunk.view(kind)) for chunk in column.chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

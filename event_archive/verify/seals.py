@@ -133,6 +133,8 @@ class SealCheck:
         if state is not None:
             state = replace(state, segments=tuple(self._segments))
         kept = self._check_state(sealed, state)
+        if kept is not None and not self._ledger.is_complete:
+            self._ledger.adopt(kept)
         size = self._check_checkpoint(sealed, expected)
         self._pointers |= {pointer_to(some, size) for some in (kept, state) if some is not None and size}
         if self._removed > _MANY_REMOVED and self._fold is not None and self._fold.version == version:
@@ -245,6 +247,10 @@ class SealCheck:
                 self._findings.add(newest.checkpoint, "is missing", _NO_EVENT, kind="checkpoint")
         if not self._ledger.is_complete:
             return  # a lost entry may be the one that names them
+        for name, seen in self._walk.segments.items():
+            if name not in self.named and seen.fault:
+                # A crash leaves whole ones. Readers of the history go by names, and would take this one.
+                self._findings.add(name, f"belongs to no seal, and {seen.fault}", _NO_EVENT, kind="segment")
         others = self._check_unnamed_checkpoints()
         self._check_pointer(others)
 

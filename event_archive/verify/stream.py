@@ -5,6 +5,7 @@ What doesn't live here: each of these (`walk`, `ledger`, `seals`, `plan`, `files
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from event_archive.verify.plan import FileTask
 
 _EVERYTHING = Scope()
+_READ_BY_OTHERS = re.compile(
+    rf"{layout.LOG_FOLDER}/([0-9]{{20}}\.([0-9]{{20}}\.compacted\.json|checkpoint\..+\.(parquet|json))|_sidecars/.+)"
+)
+"""Other kinds of checkpoints and merged entries of Delta (PROTOCOL.md), which its readers take in place of entries."""
 
 
 def verify_stream(
@@ -233,6 +238,14 @@ class _Proof:
 
     def _is_of_log(self, name: str) -> bool:
         folder, _, last = name.rpartition("/")
+        if _READ_BY_OTHERS.fullmatch(name):
+            self._findings.add(
+                name,
+                "is none of our files, and Delta's readers may believe it",
+                "no event",
+                kind="checkpoint",
+            )
+            return True
         if folder == layout.LOG_FOLDER:
             is_entry = layout.entry_version(last) is not None
             return is_entry or name == layout.LAST_CHECKPOINT or layout.checkpoint_version(last) is not None

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -103,7 +104,10 @@ def test_a_second_compaction_does_nothing(topic_project: Project) -> None:
     assert names_in(topic_project.store) == before
 
 
-def test_files_end_between_spans_only(topic_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit_bytes", [2000, 5000, 8000, 12_000])
+def test_files_end_between_spans_only(
+    topic_project: Project, monkeypatch: pytest.MonkeyPatch, limit_bytes: int
+) -> None:
     """However small the limit is: one span is never in two files, or the log couldn't tell what a file holds."""
     monkeypatch.setattr(merging, "ROW_GROUP_ROWS", 7)
     monkeypatch.setattr(data_file, "_OUTPUT_BYTES", 1)
@@ -111,17 +115,15 @@ def test_files_end_between_spans_only(topic_project: Project, monkeypatch: pytes
     a_day_of_commits(table, partitions=3)
     before = all_rows(table)
     files = read_snapshot(table).files
-    merged = merging.merge_files(table, files, limit_bytes=20_000, scratch=topic_project.folder / "scratch")
-    assert 1 < len(merged.files) < len(files)
-    spans = [
-        {(row[0], row[1], row[11]) for row in rows_of([topic_project.table / file.path])}
-        for file in merged.files
-    ]
-    assert sum(map(len, spans)) == len(set().union(*spans)) == merged.spans
-    assert (
-        sorted(rows_of(topic_project.table / file.path for file in merged.files), key=lambda row: row[:3])
-        == before
+    merged = merging.merge_files(
+        table, files, limit_bytes=limit_bytes, scratch=topic_project.folder / "scratch"
     )
+    rows = [rows_of([topic_project.table / file.path]) for file in merged.files]
+    spans = [{(row[0], row[1], row[11]) for row in found} for found in rows]
+    assert len(spans) > 1
+    assert [len(file.digests) for file in merged.files] == [len(found) for found in spans]
+    assert sum(map(len, spans)) == len(set().union(*spans)) == merged.spans
+    assert sorted((row for found in rows for row in found), key=lambda row: row[:3]) == before
 
 
 def test_what_was_compacted_is_compacted_again_with_what_came_later(topic_project: Project) -> None:
@@ -255,13 +257,28 @@ def _doubled(rows: Any) -> Any:
 
 
 def _relabelled(rows: Any) -> Any:
-    place = rows.schema.get_field_index("commit_version")
-    versions = rows["commit_version"].to_pylist()
-    changed = [versions[0] + 1, *versions[1:]]
-    return rows.set_column(place, rows.schema.field(place), [changed])
+    return _with_second(rows, "commit_version", lambda version: version + 1)
 
 
-@pytest.mark.parametrize("bug", [_dropped, _swapped, _doubled, _relabelled])
+def _moved(rows: Any) -> Any:
+    return _with_second(rows, "source_partition", lambda partition: partition + 1)
+
+
+def _renamed(rows: Any) -> Any:
+    return _with_second(rows, "source_id", lambda source_id: source_id + "#2")
+
+
+def _with_second(rows: Any, name: str, change: Callable[[Any], Any]) -> Any:
+    """Rows with another value of a column in the second of them, which is in the same span as the first."""
+    place = rows.schema.get_field_index(name)
+    first, second, *rest = rows[name].to_pylist()
+    kind = rows.schema.field(place).type
+    values = pa.array([first, change(second), *rest])
+    values = values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)
+    return rows.set_column(place, rows.schema.field(place), values)
+
+
+@pytest.mark.parametrize("bug", [_dropped, _swapped, _doubled, _relabelled, _moved, _renamed])
 def test_a_merge_that_errs_is_found_out(
     topic_project: Project, monkeypatch: pytest.MonkeyPatch, bug: Callable[[Any], Any]
 ) -> None:

@@ -396,6 +396,19 @@ def test_a_commit_that_gets_in_the_way_is_found(project: Project, monkeypatch: p
     assert target_of(project).read(layout.entry_name(2)) == foreign
 
 
+def test_entries_stay_at_a_target_that_has_lost_their_segment(project: Project) -> None:
+    """What the source has sealed away leaves the target only if the target has it sealed as well."""
+    ingest_files(project, 5)
+    assert seal(project.store, at_least=3)
+    copied(project)
+    (segment,) = target_of(project).folder.rglob("entries-*")
+    segment.unlink()
+    ingest_files(project, 5, first=5)
+    assert seal(project.store, at_least=3)
+    copied(project)
+    assert list(iter_commits(target_of(project))) == list(iter_commits(project.store))
+
+
 def test_read_only_files_are_copied_into_read_only_files(project: Project) -> None:
     """Write protection at both ends keeps nothing from working."""
     project.config_file.write_text("read_only_files: true\n" + project.config_file.read_text())

@@ -17,11 +17,11 @@ import pytest
 from campaign.crash.operations import operations
 from campaign.crash.points import FAULTS
 from campaign.crash.strace import why_not
+from tests.crash.conftest import POINTS
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-POINTS = 14
 MEANT = 0.6
 """Threads don't run alike each time: so many of the points must be where they were meant at least."""
 
@@ -32,11 +32,11 @@ def reason_to_skip() -> str:
     return why_not()
 
 
-def disturb(operation: str, fault: str, folder: Path, *, points: int = POINTS) -> dict[str, Any]:
+def disturb(operation: str, fault: str, *, points: int) -> dict[str, Any]:
     """Disturbs an operation in a process of its own, which forks."""
     if reason := reason_to_skip():
         pytest.skip(reason)
-    options = ["--fault", fault, "--points", str(points), "--folder", str(folder), "--brief"]
+    options = ["--fault", fault, "--points", str(points), "--brief"]
     done = subprocess.run(
         [sys.executable, "-m", "campaign.crash", operation, *options],
         cwd=ROOT,
@@ -53,21 +53,20 @@ def disturb(operation: str, fault: str, folder: Path, *, points: int = POINTS) -
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("operation", sorted(operations()))
 def test_an_operation_that_is_disturbed_anywhere_loses_nothing_and_can_be_done_again(
-    operation: str, fault: str, tmp_path: Path
+    operation: str, fault: str, pytestconfig: pytest.Config
 ) -> None:
     """Stopped hard, refused once, refused for good, and by a power cut that takes all that was not synced."""
-    tally = disturb(operation, fault, tmp_path)["tally"]
+    points = pytestconfig.getoption("--crash-points", POINTS)
+    tally = disturb(operation, fault, points=points)["tally"]
     assert tally["failures"] == []
-    assert tally["tried"] >= min(POINTS, tally["calls"])
+    assert tally["tried"] == min(points or tally["possible"], tally["possible"])
     assert sum(tally["hit"].values()) >= MEANT * tally["tried"]
     assert tally["compared"] > 0
 
 
 @pytest.mark.parametrize("operation", sorted(set(operations()) - {"publish", "clean"}))
-def test_no_commit_is_visible_or_acknowledged_before_all_that_it_names_is_durable(
-    operation: str, tmp_path: Path
-) -> None:
+def test_no_commit_is_visible_or_acknowledged_before_all_that_it_names_is_durable(operation: str) -> None:
     """By what the operating system was asked for, in which order: files, the entry's bytes, the name, its folder, and then the word."""
-    seen = disturb(operation, "kill", tmp_path, points=1)["seen"]
+    seen = disturb(operation, "kill", points=1)["seen"]
     assert seen["faults"] == []
     assert seen["commits"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -12,9 +13,9 @@ import pytest
 
 from event_archive import heads as heads_module
 from event_archive import layout
-from event_archive.archive.history import iter_commits, log_versions
+from event_archive.archive.history import iter_commits, iter_entries, log_versions
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.archive.state import state_names
+from event_archive.archive.state import decode_state, encode_state, state_names
 from event_archive.errors import UsageError
 from event_archive.heads import (
     StreamHead,
@@ -146,8 +147,11 @@ def test_a_state_that_lies_about_counts_is_not_believed(project: Project) -> Non
     seal_twice(project)
     head = read_head(project.store)
     _, name = state_names(project.store)[0]
-    content = project.store.read(name)
-    (project.table / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    content = encode_state(replace(decode_state(project.store.read(name)), events=999))
+    forged = layout.state_name(11, hashlib.sha256(content).hexdigest())
+    (project.table / forged).write_bytes(content)
+    assert contains_head(project.store, head) is None
+    (project.table / name).write_bytes(content)
     assert contains_head(project.store, head) is None
 
 
@@ -170,6 +174,22 @@ def test_a_head_is_looked_up_without_reading_the_log_from_its_beginning(
     state = read_snapshot(project.store).state
     assert state is not None
     assert parsed == list(range(state.version + 1, head.version + 1))
+
+
+def test_many_heads_are_looked_up_in_one_pass(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that has recorded every commit of ten years mustn't cost the log once for each."""
+    seal_twice(project)
+    found = heads_of(project)
+    passes: list[int] = []
+
+    def noted(*arguments: object, **more: object) -> Iterator[tuple[int, bytes]]:
+        passes.append(1)
+        return iter_entries(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(heads_module, "iter_entries", noted)
+    assert contains_heads(project.store, found) == [None] * len(found)
+    assert len(found) > 10
+    assert len(passes) <= 2
 
 
 def test_damage_before_the_head_is_said_and_no_exception(project: Project) -> None:
@@ -208,6 +228,8 @@ def test_a_document_comes_back_as_it_was_written(project: Project, tmp_path: Pat
     file.write_text(f"{text}\n{text}\n{text[:40]}")
     assert read_head_file(file) == [document, document]
     file.write_text(f"{text}\n{text[:40]}\n{text}\n")
+    assert read_head_file(file) == [document, document]
+    file.write_text(f"{text}\n[1]\n{text}\n")
     with pytest.raises(UsageError, match=r"heads.jsonl:2: is no line with heads"):
         read_head_file(file)
 

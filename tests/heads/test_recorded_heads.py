@@ -74,8 +74,8 @@ def test_an_ingest_succeeds_though_its_head_cannot_be_noted(recording: Project) 
     assert "THE HEAD WAS NOT RECORDED" in done.stderr
 
 
-def test_a_line_that_was_cut_off_does_not_spoil_the_next(recording: Project) -> None:
-    """The next line begins on its own, and the file can be read but for the torn line, which is named."""
+def test_a_line_that_was_cut_off_does_not_spoil_the_others(recording: Project) -> None:
+    """The next line begins on its own, and the torn one, of which nobody was told that it is recorded, is passed over."""
     ingest_one(recording, 0)
     file = recording.folder / "kept" / "heads.jsonl"
     whole = file.read_bytes()
@@ -83,8 +83,23 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(recording: Project) -> 
     assert len(read_head_file(file)) == 1
     ingest_one(recording, 1)
     assert file.read_bytes().splitlines()[1] == whole[:30]
+    assert len(read_head_file(file)) == 2
+    assert recorded_faults(recording.config(), "events") == []
+
+
+def test_a_damaged_line_is_named(recording: Project) -> None:
+    """What was recorded and can't be read any more might have been the witness."""
+    for number in range(2):
+        ingest_one(recording, number)
+    file = recording.folder / "kept" / "heads.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"version":2', b'"versjon":2'))
     (fault,) = recorded_faults(recording.config(), "events")
     assert "heads.jsonl:2" in fault
+
+
+def test_a_place_where_nothing_was_recorded_yet_is_no_fault(recording: Project) -> None:
+    """As after `heads` was added to the configuration of an archive."""
+    assert recorded_faults(recording.config(), "events") == []
 
 
 def test_many_writers_append_whole_lines(project: Project) -> None:

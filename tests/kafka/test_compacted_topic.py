@@ -73,7 +73,7 @@ def test_a_replay_goes_on_behind_a_compaction(
     replay(project, kafka, whole)
     monkeypatch.setattr(replay_topic, "EVENTS_A_TRANSACTION", 25)
     take = replay_topic.TopicWriter._take
-    taken = []
+    taken: list[Block] = []
 
     def interrupted(one: replay_topic.TopicWriter, block: Block) -> None:
         if len(taken) == COMMITS // 2:

@@ -339,6 +339,13 @@ def test_a_log_that_is_lost_whole_comes_back_with_a_head(sealed: Project) -> Non
     } == {name: content for name, content in whole.items() if name in whole_needed(sealed)}
 
 
+def test_an_archive_without_any_log_is_nothing_to_repair(sealed: Project) -> None:
+    """Without a head nothing tells what was there, and that must not pass for whole."""
+    shutil.rmtree(sealed.table)
+    with pytest.raises(UsageError, match="has no log at all"):
+        repaired(sealed)
+
+
 def test_leftovers_stay(sealed: Project) -> None:
     """What belongs to no commit is none of a repair's business."""
     extra = sealed.table / "ingest_date=2026-01-01" / "commit-00000000000000000099-00.parquet"

@@ -261,6 +261,50 @@ def test_a_state_that_says_something_else_than_the_log_is_found(archived: Projec
     assert "other files than the log" in report.damages[0].reason
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{0:020d}.{2:020d}.compacted.json",
+        f"{2:020d}.checkpoint.{1:010d}.{1:010d}.parquet",
+        f"{2:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
+        f"{999:020d}.checkpoint.parquet",
+    ],
+)
+def test_what_delta_s_readers_take_in_place_of_entries_must_be_ours(archived: Project, name: str) -> None:
+    """They would see another table."""
+    path = archived.table / layout.LOG_FOLDER / name
+    path.write_bytes(b"{}\n")
+    assert str(path) in faults(archived)
+
+
+def test_a_damaged_segment_of_no_seal_is_found(archived: Project) -> None:
+    """Readers of the history go by its name."""
+    seal(archived.store, at_least=2)
+    (path,) = (archived.table / layout.OWN_FOLDER).glob("entries-*")
+    other = path.with_name(path.name.replace(path.name[-20:], "0123456789abcdef.zst"))
+    other.write_bytes(path.read_bytes())
+    assert verify(archived).is_whole
+    assert verify(archived).unreferenced == (str(other),)
+    other.write_bytes(path.read_bytes()[:-1])
+    assert str(other) in faults(archived)
+
+
+def test_files_of_lost_entries_are_proved_by_the_state(archived: Project) -> None:
+    """A segment is gone, and its entries have left the log folder: the state still knows the hashes of their files."""
+    seal(archived.store, at_least=2)
+    for number in range(4):
+        archived.write(f"more-{number}.jsonl", b"more\n")
+        archived.ingest()
+    seal(archived.store, at_least=2)
+    first = min((archived.table / layout.OWN_FOLDER).glob("entries-*"))
+    first.unlink()
+    lost = next(archived.table.glob("*/commit-00000000000000000002-*"))
+    assert [damage.path for damage in verify(archived).damages] == [str(first)]
+    assert verify(archived).files == 10
+    lost.write_bytes(lost.read_bytes()[:-1] + b"x")
+    assert [damage.path for damage in verify(archived).damages] == [str(first), str(lost)]
+
+
 def test_a_checkpoint_that_names_other_files_than_are_active_is_found(archived: Project) -> None:
     """Delta's readers believe it; here it is one of an older version."""
     seal(archived.store, at_least=2)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _TO_ENCODE = re.compile(r"%(?=[0-9A-F]{2})|[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ENCODED = re.compile(r"((?:%[0-9A-F]{2})+)")
 
+_NO_LINES = np.empty(0, np.int64)
+
 OPEN_LINE = "open line"
 DAMAGED = "damaged"
 ACCEPTED_DAMAGE = "accepted damage"
@@ -163,5 +165,7 @@ def _encode_blank_lines(blank_before: npt.NDArray[np.int64]) -> str:
 
 
 def _decode_blank_lines(text: str) -> npt.NDArray[np.int64]:
-    steps = zlib.decompress(base64.b64decode(text)) if text else b""
+    if not text:
+        return _NO_LINES
+    steps = zlib.decompress(base64.b64decode(text))
     return np.cumsum(np.frombuffer(steps, "<i8"), dtype=np.int64)
