@@ -158,11 +158,13 @@ class LogGenerator:
         name = layout.compacted_file_name(layout.ingest_date_of(inputs[0].path), f"{version:032x}")
         spans = [""] * (SOURCES * len(inputs))
         output = self._file(
-            name, sum(file.num_records for file in inputs), version, spans, self._time(version)
+            name,
+            sum(file.num_records for file in inputs),
+            version,
+            spans,
+            self._time() - dt.timedelta(minutes=1),
         )
-        with patch.object(
-            commit_module, "_now", self._time
-        ):  # else its files count as just removed
+        with patch.object(commit_module, "_now", self._time):  # else its files count as just removed
             self._head = commit_replacement(self._store, self._head, Replacement(inputs, (output,)))
         self._keep()
 

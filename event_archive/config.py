@@ -232,6 +232,11 @@ def parse_config(text: str, path: Path) -> Config:
         config = Config.model_validate({**raw, "path": path})
     except ValidationError as error:
         raise ConfigurationError("\n".join(_mistakes(error, document, path))) from error
+    return _with_resolved_paths(config, path)
+
+
+def _with_resolved_paths(config: Config, path: Path) -> Config:
+    """The configuration with the paths that it says made absolute; what can't go together is refused."""
     if config.s3.object_lock_days is not None and not config.read_only_files:
         raise ConfigurationError(
             f"{path}: s3.object_lock_days: has no effect without `read_only_files: true`; say that too."

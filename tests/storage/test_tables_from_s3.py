@@ -45,7 +45,9 @@ def test_tables_built_from_a_bucket_are_those_of_a_copy_in_a_folder(tmp_path: Pa
     open_store.cache_clear()
     streams = "".join(f"  {name}:\n    source: {{type: files, path: landing/{name}}}\n" for name in STREAMS)
     place = f"s3://{server.new_bucket()}/archive"
-    reached = f"s3: {{endpoint_url: '{server.endpoint_url}', region: us-east-1}}\nwarehouse: w\nstreams:\n{streams}"
+    reached = (
+        f"s3: {{endpoint_url: '{server.endpoint_url}', region: us-east-1}}\nwarehouse: w\nstreams:\n{streams}"
+    )
     (tmp_path / "far.yaml").write_text(f"archive: {place}\n{reached}")
     (tmp_path / "near.yaml").write_text(f"archive: copy\n{reached}")
     far, near = load_config(tmp_path / "far.yaml"), load_config(tmp_path / "near.yaml")
