@@ -176,4 +176,11 @@ COPIES = (
         "dt.timedelta(microseconds=commit.ingested_at_us // 1000 * 1000)",
         FROM_SOURCE,
     ),
+    a_bug(
+        "how rows were read shows in the file",
+        "event_archive/archive/data_file.py",
+        "        events = _as_written(events)\n",
+        "",
+        "tests/event_archive/test_data_file.py",
+    ),
 )

@@ -6,6 +6,7 @@ What doesn't: filling it (dbt does) and switching it in (`publish`).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -231,10 +232,11 @@ def _lock(warehouse: Path, wait_seconds: float) -> int:
                 f"Another build of the warehouse {warehouse} is under way ({holder or 'its process is not known'}); "
                 "wait until it has ended, then run this again."
             ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(
-        descriptor, f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode(), 0
-    )
+    # For people who wait; a full disk refuses it, and will tell by itself if it refuses the build.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        holder = f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        os.pwrite(descriptor, holder.encode(), 0)
     return descriptor
 
 
@@ -252,6 +254,8 @@ def _clear_abandoned(warehouse: Path) -> None:
             log.warning("Removing a build of the warehouse that was never switched in: %s", build_id)
             layout.build_file(warehouse, build_id).unlink(missing_ok=True)
             layout.snapshot_file(warehouse, build_id).unlink(missing_ok=True)
+    for snapshot in layout.snapshot_files_without_build(warehouse):
+        snapshot.unlink(missing_ok=True)
 
 
 def _snapshot_json(build: Build) -> str:

@@ -99,6 +99,16 @@ def published_build_ids(warehouse: Path) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.duckdb") if is_build_id(file.stem))
 
 
+def snapshot_files_without_build(warehouse: Path) -> list[Path]:
+    """List what builds have left that were killed while they were moved into place, or removed."""
+    folder = builds_folder(warehouse)
+    if not folder.is_dir():
+        return []
+    builds = set(published_build_ids(warehouse))
+    found = [(file, file.name.removesuffix(".snapshot.json")) for file in folder.glob("*.snapshot.json")]
+    return [file for file, build_id in found if is_build_id(build_id) and build_id not in builds]
+
+
 def _build_time(build_id: str) -> datetime:
     match = _BUILD_ID.fullmatch(build_id)
     if match is None:

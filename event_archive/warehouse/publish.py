@@ -8,6 +8,7 @@ switch the link → fsync → remove the oldest. Until the switch, readers see t
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from event_archive.warehouse.build import Build
+
+log = logging.getLogger(__name__)
 
 KEPT_BUILDS = 3
 """How many builds stay on disk, the published one included."""
@@ -265,5 +268,8 @@ def _withdraw(build: Build, reason: str) -> None:
 def _remove_oldest(warehouse: Path, keep: int) -> None:
     """Remove all but the newest builds. Who has one of them open reads on: a removed file lives until it is closed."""
     for build_id in layout.published_build_ids(warehouse)[:-keep]:
-        layout.build_file(warehouse, build_id).unlink(missing_ok=True)
-        layout.snapshot_file(warehouse, build_id).unlink(missing_ok=True)
+        try:
+            layout.build_file(warehouse, build_id).unlink(missing_ok=True)
+            layout.snapshot_file(warehouse, build_id).unlink(missing_ok=True)
+        except OSError as error:  # the new build is published all the same; the next one tries again
+            log.warning("An old build of the warehouse could not be removed: %s", error)
