@@ -1,6 +1,6 @@
 """How fast a day of small commits is compacted, in how much memory, and what readers gain.
 
-What doesn't live here: what compaction does (`event_archive.compact`).
+What doesn't live here: what compaction does (`event_archive.compaction.days`).
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from event_archive import layout
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.config import load_config
-from event_archive.heads import StreamHead, contains_head, read_head
+from event_archive.heads.head import StreamHead, contains_head, read_head
 from event_archive.ingest import ingest_stream
 from event_archive.sealing import seal
 from event_archive.storage.folder import FolderStore

@@ -23,7 +23,7 @@ from pydantic import (
 
 from event_archive import layout
 from event_archive.errors import ConfigurationError
-from event_archive.heads_config import HeadsConfig, one_or_several
+from event_archive.heads.places import HeadsConfig, one_or_several
 from event_archive.source_config import Bytes, FilesSource, KafkaSource, Section
 from event_archive.storage.opening import StorageOptions, check_place, is_far, open_store
 

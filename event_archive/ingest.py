@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from event_archive.appending import Appender, Follow, IngestResult, Problem, Progress
 from event_archive.errors import CommitConflict, SourceUnavailable, StorageError
-from event_archive.recorded_heads import HeadRecorder
+from event_archive.heads.recorded import HeadRecorder
 from event_archive.source_config import FilesSource
 from event_archive.sources.files.ingest import archive_files
 

@@ -14,7 +14,7 @@ import duckdb
 
 from event_archive.archive.snapshot import Snapshot, read_snapshot
 from event_archive.config import Config
-from event_archive.recorded_heads import recorded_faults
+from event_archive.heads.recorded import recorded_faults
 from event_archive.sql.views import archive_select
 from event_archive.verify import verify_stream
 from orchestration.assets_ingest import stream_key

@@ -9,7 +9,7 @@ import json
 import dagster as dg
 
 from event_archive.config import Config
-from event_archive.heads import (
+from event_archive.heads.head import (
     StreamHead,
     contains_heads,
     decode_document,

@@ -13,7 +13,7 @@ from campaign.crash.keeping import prepare_archive
 from campaign.crash.operations import Acknowledge, After, Fact, Operation
 from campaign.truth import TruthFailed
 from event_archive.copying import copy_stream
-from event_archive.repair import repair_stream
+from event_archive.repair.stream import repair_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ from campaign.crash.ingesting import land_and_ingest
 from campaign.crash.operations import Acknowledge, After, Fact, Operation
 from campaign.truth import TruthFailed
 from event_archive.clean import clean_stream
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.sealing import seal
 
 if TYPE_CHECKING:

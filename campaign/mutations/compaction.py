@@ -8,7 +8,7 @@ COMPACTION = "tests/compact/test_compaction.py"
 READING = "tests/compact/test_reading_by_commit.py"
 THE_SAME = "tests/compact/test_everything_reads_the_same.py"
 CLEAN = "tests/clean/test_clean.py"
-_MERGING = "event_archive/archive/merging.py"
+_MERGING = "event_archive/compaction/merging.py"
 _READING = "event_archive/archive/events_by_commit.py"
 _CLEAN = "event_archive/clean.py"
 
@@ -71,7 +71,7 @@ KEEPING_SMALL = (
     ),
     a_bug(
         "a compaction commits over files that are gone",
-        "event_archive/compact.py",
+        "event_archive/compaction/days.py",
         "            if is_void:\n",
         "            if False:\n",
         COMPACTION,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from campaign.mutations.bug import a_bug
 
 COPYING = "event_archive/copying.py"
-HEADS = "event_archive/heads.py"
-RECORDED = "event_archive/recorded_heads.py"
-REPAIR = "event_archive/repair.py"
-REPAIR_LOG = "event_archive/repair_log.py"
-REPAIR_SEALS = "event_archive/repair_seals.py"
+HEADS = "event_archive/heads/head.py"
+RECORDED = "event_archive/heads/recorded.py"
+REPAIR = "event_archive/repair/stream.py"
+REPAIR_LOG = "event_archive/repair/entries.py"
+REPAIR_SEALS = "event_archive/repair/seals.py"
 COPIED = "tests/copying/test_copying.py"
 KEPT = "tests/heads/test_heads.py"
 NOTED = "tests/heads/test_recorded_heads.py"
@@ -171,7 +171,7 @@ COPIES = (
     ),
     a_bug(
         "a rebuilt file forgets when it was ingested",
-        "event_archive/repair_source.py",
+        "event_archive/repair/source.py",
         "dt.timedelta(microseconds=commit.ingested_at_us)",
         "dt.timedelta(microseconds=commit.ingested_at_us // 1000 * 1000)",
         FROM_SOURCE,

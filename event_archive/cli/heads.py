@@ -1,6 +1,6 @@
 """The command `head`: streams in, their newest commits out, to be kept elsewhere.
 
-What doesn't live here: heads (`event_archive.heads`), and where the configuration keeps them (`event_archive.recorded_heads`).
+What doesn't live here: heads (`event_archive.heads`), and where the configuration keeps them (`event_archive.heads.recorded`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def head(
     Keep it where the archive isn't: `verify --head FILE` proves later that the archive still contains it, which no archive
     can show by itself. With --record, exit code 1 if a place could not take it.
     """
-    from event_archive.heads import document_of, encode_document, read_head
-    from event_archive.recorded_heads import record_document
+    from event_archive.heads.head import document_of, encode_document, read_head
+    from event_archive.heads.recorded import record_document
 
     loaded = load_config(config)
     heads = {name: read_head(loaded.table(name)) for name in chosen_streams(loaded, streams)}

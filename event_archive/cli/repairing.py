@@ -18,7 +18,7 @@ from event_archive.config import load_config
 from event_archive.errors import UsageError
 
 if TYPE_CHECKING:
-    from event_archive.repair import RepairReport
+    from event_archive.repair.stream import RepairReport
 
 
 def repair(
@@ -51,10 +51,10 @@ def repair(
     Only bytes with the hash that the log says are put anywhere, and what is whole is never touched. Don't ingest meanwhile.
     Exit code 1 if something could not be repaired, or with --dry-run if there is anything to repair.
     """
-    from event_archive.heads import read_head_file
-    from event_archive.recorded_heads import recorded_heads
-    from event_archive.repair import repair_stream
-    from event_archive.repair_source import SourceFiles
+    from event_archive.heads.head import read_head_file
+    from event_archive.heads.recorded import recorded_heads
+    from event_archive.repair.source import SourceFiles
+    from event_archive.repair.stream import repair_stream
     from event_archive.storage.opening import open_store
 
     if other is None and not from_source:
@@ -86,7 +86,7 @@ def repair(
 
 
 def _print(report: RepairReport) -> None:
-    from event_archive.repair import NOT_REPAIRED
+    from event_archive.repair.stream import NOT_REPAIRED
 
     console = Console()
     console.print(

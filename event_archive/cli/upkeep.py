@@ -1,6 +1,6 @@
 """The commands that keep an archive small and quick, `compact` and `clean`: streams in, what was done out.
 
-What doesn't live here: what they do (`event_archive.compact`, `event_archive.clean`).
+What doesn't live here: what they do (`event_archive.compaction.days`, `event_archive.clean`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from event_archive.clean import CleanResult
-    from event_archive.compact import CompactResult
+    from event_archive.compaction.days import CompactResult
 
 _LISTED = 20
 
@@ -51,7 +51,7 @@ def compact(
     commits before it counts; files that were replaced stay for `keep_replaced`, until `clean` removes them. Old log entries are sealed. Exit
     code 1 if something could not be merged.
     """
-    from event_archive.compact import compact_stream
+    from event_archive.compaction.days import compact_stream
 
     loaded = load_config(config)
     size, last = _size(target_bytes), _date(until)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from event_archive.config import Config
-    from event_archive.heads import HeadDocument
+    from event_archive.heads.head import HeadDocument
     from event_archive.verify import Scope, VerifyReport
 
 
@@ -77,7 +77,7 @@ def verify(
     Exit code 1 names each damaged file, and what is affected. The log is always proved from its first entry on; the options
     choose which data files are read.
     """
-    from event_archive.heads import read_head_file
+    from event_archive.heads.head import read_head_file
     from event_archive.verify import verify_stream
 
     scope = _scope(since, sample, seed, quick=quick, deep=deep)
@@ -120,8 +120,8 @@ def _scope(since: str | None, sample: str | None, seed: int | None, *, quick: bo
 
 def _head_faults(config: Config, stream: str, kept: Sequence[HeadDocument], *, recorded: bool) -> list[str]:
     """What is wrong about heads that were kept elsewhere: from a file that was named, and from the places under `heads`."""
-    from event_archive.heads import contains_heads
-    from event_archive.recorded_heads import recorded_faults
+    from event_archive.heads.head import contains_heads
+    from event_archive.heads.recorded import recorded_faults
 
     heads = [document.streams[stream] for document in kept if stream in document.streams]
     faults = [fault for fault in contains_heads(config.table(stream), heads) if fault] if heads else []

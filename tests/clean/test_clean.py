@@ -13,7 +13,7 @@ import pytest
 from event_archive import clean, layout
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.clean import CleanResult, Reason, clean_stream
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.errors import ArchiveDamaged
 from event_archive.sealing import seal
 from tests.compact.topic_archive import DAY, MINUTE, TopicArchive, a_day_of_commits, all_rows

@@ -11,7 +11,7 @@ import duckdb
 
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.clean import clean_stream
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.replay.folder import replay_to_folder
 from event_archive.sql.views import archive_select
 from tests.compact.test_everything_reads_the_same import TODAY, tree

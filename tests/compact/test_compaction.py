@@ -10,16 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from event_archive import compact, layout
+from event_archive import layout
 from event_archive.archive import commit as commit_module
-from event_archive.archive import data_file, merging
+from event_archive.archive import data_file
 from event_archive.archive.contents import Contents
 from event_archive.archive.data_file import DataFileWriter
 from event_archive.archive.history import iter_commits
 from event_archive.archive.rearrange import MEMORY_BYTES, Rearranger
 from event_archive.archive.row_digest import RowDigester
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.compact import CompactResult, compact_stream, small_groups
+from event_archive.compaction import days as compact
+from event_archive.compaction import merging
+from event_archive.compaction.days import CompactResult, compact_stream, small_groups
 from event_archive.errors import StorageError
 from event_archive.storage.folder import FolderStore
 from tests.compact.topic_archive import (

@@ -14,7 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.coverage import stream_coverage
 from event_archive.envelope import EVENT_SCHEMA
 from event_archive.replay.events import ArchivedEvents

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from event_archive.archive import events_by_commit, merging
+from event_archive.archive import events_by_commit
 from event_archive.archive.events_by_commit import CommitRows, rows_by_commit
 from event_archive.archive.rearrange import MEMORY_BYTES, Rearranger
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.clean import clean_stream
-from event_archive.compact import compact_stream
+from event_archive.compaction import merging
+from event_archive.compaction.days import compact_stream
 from event_archive.errors import ArchiveDamaged
 from event_archive.replay.digests import DIGESTED_COLUMNS
 from event_archive.replay.events import ArchivedEvents, Position

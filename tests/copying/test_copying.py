@@ -22,7 +22,7 @@ from event_archive.archive.log import seal_entry
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.copying import CopyRefused, copy_stream
 from event_archive.errors import ArchiveDamaged, StorageError
-from event_archive.heads import contains_head, read_head
+from event_archive.heads.head import contains_head, read_head
 from event_archive.sealing import seal
 from event_archive.storage.folder import FolderStore
 from event_archive.verify import verify_stream

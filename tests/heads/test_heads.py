@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_archive import heads as heads_module
 from event_archive import layout
 from event_archive.archive.history import iter_commits, iter_entries, log_versions
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.archive.state import decode_state, encode_state, state_names
 from event_archive.errors import UsageError
-from event_archive.heads import (
+from event_archive.heads import head as heads_module
+from event_archive.heads.head import (
     StreamHead,
     contains_head,
     contains_heads,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_archive import layout, recorded_heads
+from event_archive import layout
 from event_archive.appending import Follow
 from event_archive.errors import ConfigurationError
-from event_archive.heads import read_head, read_head_file
+from event_archive.heads import recorded as recorded_heads
+from event_archive.heads.head import read_head, read_head_file
+from event_archive.heads.recorded import FilePlace, ObjectsPlace, recorded_faults
 from event_archive.ingest import ingest_stream
-from event_archive.recorded_heads import FilePlace, ObjectsPlace, recorded_faults
 from event_archive.storage.folder import FolderStore
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.replay import topic as replay_topic
 from event_archive.replay.check import check_topic
 from event_archive.sealing import seal

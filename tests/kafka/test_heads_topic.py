@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from event_archive import layout
-from event_archive.heads import decode_document, read_head
-from event_archive.recorded_heads import recorded_faults
+from event_archive.heads.head import decode_document, read_head
+from event_archive.heads.recorded import recorded_faults
 from tests.kafka.topics import consumed
 
 if TYPE_CHECKING:

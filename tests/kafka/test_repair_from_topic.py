@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient
 
 from event_archive.archive.history import iter_commits
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.repair import NOT_REPAIRED, REPAIRED, repair_stream
-from event_archive.repair_source import SourceFiles
+from event_archive.repair.source import SourceFiles
+from event_archive.repair.stream import NOT_REPAIRED, REPAIRED, repair_stream
 from event_archive.sources.kafka import batches
 from tests.kafka.topics import QUICK, Event, configure, delete_until, numbered, produce, send
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
     from demo.kafka.broker import Kafka
-    from event_archive.repair import RepairItem
+    from event_archive.repair.stream import RepairItem
     from tests.conftest import Project
     from tests.kafka.conftest import CreateTopic
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from event_archive import layout
-from event_archive.heads import contains_head, decode_document, read_head
+from event_archive.heads.head import contains_head, decode_document, read_head
 
 if TYPE_CHECKING:
     from tests.orchestration.conftest import Place

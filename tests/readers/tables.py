@@ -18,7 +18,7 @@ import pyarrow as pa
 from event_archive.appending import Appender
 from event_archive.archive.data_file import SOURCE_SCHEMA
 from event_archive.archive.history import iter_commits, log_versions
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.config import Config, load_config
 from event_archive.ingest import ingest_stream
 from event_archive.sealing import seal

@@ -17,15 +17,15 @@ from event_archive.archive.log import seal_entry
 from event_archive.archive.segments import segments_of
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.errors import ArchiveDamaged, UsageError
-from event_archive.heads import document_of, encode_document, read_head
-from event_archive.repair import NOT_REPAIRED, REPAIRABLE, repair_stream
+from event_archive.heads.head import document_of, encode_document, read_head
+from event_archive.repair.stream import NOT_REPAIRED, REPAIRABLE, repair_stream
 from event_archive.sealing import seal
 from event_archive.storage.folder import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from event_archive.repair import RepairReport
+    from event_archive.repair.stream import RepairReport
     from event_archive.storage.store import Store
     from tests.conftest import Project
 

@@ -14,14 +14,14 @@ from event_archive.archive.commit import Head, Replacement, commit_replacement
 from event_archive.archive.data_file import DataFileWriter
 from event_archive.archive.history import iter_commits
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.repair import NOT_REPAIRED, REPAIRED, repair_stream
-from event_archive.repair_source import SourceFiles
+from event_archive.repair.source import SourceFiles
+from event_archive.repair.stream import NOT_REPAIRED, REPAIRED, repair_stream
 from event_archive.sources.files import ingest as files_ingest
 
 if TYPE_CHECKING:
     import pytest
 
-    from event_archive.repair import RepairItem
+    from event_archive.repair.stream import RepairItem
     from tests.conftest import Project
 
 

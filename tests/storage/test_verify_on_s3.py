@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.sealing import seal
 from event_archive.verify import Scope, verify_table
 

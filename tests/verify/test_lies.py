@@ -12,7 +12,7 @@ import pytest
 
 from event_archive import layout
 from event_archive.archive.state import decode_state, encode_state
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.sealing import seal
 from event_archive.verify import Scope, VerifyReport, verify_stream
 from tests.verify.forging import Actions, Facts, added, rechain, rewrite, with_column

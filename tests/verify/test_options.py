@@ -12,7 +12,7 @@ import pytest
 from event_archive import layout
 from event_archive.archive.history import iter_commits
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.compact import compact_stream
+from event_archive.compaction.days import compact_stream
 from event_archive.errors import UsageError
 from event_archive.verify import Scope, VerifyReport, parse_share, parse_since, verify_stream
 

@@ -1,7 +1,7 @@
 """Stretches of a topic read a second time, as rows of the envelope.
 
 What doesn't live here: whether they are still what was archived, which row digests and hashes of whole files tell
-(`event_archive.repair_source`).
+(`event_archive.repair.source`).
 """
 
 from __future__ import annotations

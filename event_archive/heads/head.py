@@ -3,7 +3,7 @@
 A chain of hashes shows every change but one: that its newest links were cut off. Whoever has kept a head can tell, since the
 archive of any later day must still contain it: the entry of that version, with that hash, on the same beginning.
 
-What doesn't live here: where heads are kept (`recorded_heads`), and proving what the log says of files (`verify`).
+What doesn't live here: where heads are kept (`recorded`), and proving what the log says of files (`verify`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What seals name beside segments, made again from the log: states, Delta's checkpoints, and the pointer to the newest of them.
 
 Nothing is lost with them, since they are only what the log adds up to; so the log is repaired first. What doesn't live here:
-segments, which hold the log itself (`repair_log`).
+segments, which hold the log itself (`entries`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from event_archive.archive.checkpoint import checkpoint_bytes
 from event_archive.archive.history import iter_proved_entries
 from event_archive.archive.state import decode_state, encode_state
 from event_archive.errors import ArchiveDamaged, FileMissing
-from event_archive.repair_log import WrongFile
+from event_archive.repair.entries import WrongFile
 from event_archive.sealing import Fold, pointer_to
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What the configuration may say about where heads are recorded.
 
-What doesn't live here: recording them (`recorded_heads`).
+What doesn't live here: recording them (`recorded`).
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from event_archive import layout
 from event_archive.archive.commit import Head, Replacement, commit_replacement
-from event_archive.archive.merging import Merged, merge_files, remove
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.archive.span_table import commit_range
+from event_archive.compaction.merging import Merged, merge_files, remove
 from event_archive.errors import ArchiveDamaged, CommitConflict
 from event_archive.sealing import seal
 

@@ -1,6 +1,6 @@
 """A compacted topic that keeps the newest head of each stream.
 
-What doesn't live here: what a head is (`heads`), and when it is recorded (`recorded_heads`).
+What doesn't live here: what a head is (`head`), and when it is recorded (`recorded`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from event_archive.errors import SourceProblem, SourceUnavailable
-from event_archive.heads import HeadDocument, StreamHead, decode_document, encode_document
+from event_archive.heads.head import HeadDocument, StreamHead, decode_document, encode_document
 from event_archive.sources.kafka.connection import Errors, client_properties, kafka_errors, unavailable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _MESSAGES = 1000
 
 
 class TopicPlace:
-    """See `recorded_heads.HeadsPlace`; it forgets a head some time after a newer one of the stream came."""
+    """See `recorded.HeadsPlace`; it forgets a head some time after a newer one of the stream came."""
 
     def __init__(self, source: KafkaSource) -> None:
         """Takes how the topic is reached, and asks nobody."""

@@ -1,6 +1,6 @@
 """Merging data files into one that takes their place: sorted by source, partition and offset, and proved by reading it back.
 
-What doesn't live here: which files are merged, and the commit that makes the result part of the table (`event_archive.compact`).
+What doesn't live here: which files are merged, and the commit that makes the result part of the table (`event_archive.compaction.days`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What a file must be is told by the log alone, and what the log must be by its ow
 place only if its bytes have the hash that is told; nothing else ever replaces a file, and what is whole isn't touched.
 Data files come first, then the log, so that the archive is at no moment worse than before.
 
-What doesn't live here: finding out what the log must be (`repair_log`), and making a data file again from its source
+What doesn't live here: finding out what the log must be (`entries`), and making a data file again from its source
 (`repair_source`).
 """
 
@@ -21,16 +21,16 @@ from event_archive import layout
 from event_archive.archive.history import iter_entries
 from event_archive.archive.log import entry_fault
 from event_archive.errors import ArchiveDamaged, EventArchiveError, FileMissing, UsageError
-from event_archive.repair_log import walk_log
-from event_archive.repair_seals import wrong_ends
+from event_archive.repair.entries import walk_log
+from event_archive.repair.seals import wrong_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from event_archive.archive.log import DataFile
-    from event_archive.heads import StreamHead
-    from event_archive.repair_log import LogFindings, WrongFile
-    from event_archive.repair_source import SourceFiles
+    from event_archive.heads.head import StreamHead
+    from event_archive.repair.entries import LogFindings, WrongFile
+    from event_archive.repair.source import SourceFiles
     from event_archive.storage.store import Store
 
 _FILES_AT_ONCE = 4

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from event_archive.durable import make_folder, storage_errors, sync
 from event_archive.errors import EventArchiveError, UsageError
-from event_archive.heads import (
+from event_archive.heads.head import (
     HeadDocument,
     StreamHead,
     contains_heads,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from event_archive.config import Config
-    from event_archive.heads_config import HeadsConfig
+    from event_archive.heads.places import HeadsConfig
     from event_archive.storage.store import Store
 
 RECORD_SECONDS = 60.0
@@ -69,7 +69,7 @@ def _place(config: Config, settings: HeadsConfig) -> HeadsPlace:
         from event_archive.storage.opening import open_store
 
         return ObjectsPlace(open_store(settings.s3, config.storage))
-    from event_archive.heads_topic import TopicPlace
+    from event_archive.heads.topic import TopicPlace
 
     assert settings.kafka is not None  # noqa: S101 - one of the three is there
     return TopicPlace(settings.kafka.as_source())

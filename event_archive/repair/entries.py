@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from event_archive.archive.log import Commit, DataFile, Sealed, SegmentFact
-    from event_archive.heads import StreamHead
+    from event_archive.heads.head import StreamHead
     from event_archive.storage.store import Store
 
 _DECODED = 2
