@@ -19,7 +19,7 @@ from event_archive.archive.commit import Batch, Head, commit, create_table
 from event_archive.archive.data_file import DataFileWriter, with_commit
 from event_archive.archive.history import refuse_lost_log
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.errors import ArchiveDamaged, CommitConflict, StorageError
+from event_archive.errors import ArchiveDamaged, CommitConflict, FileMissing, StorageError
 from event_archive.sealing import SEAL_COMMITS, seal
 
 if TYPE_CHECKING:
@@ -206,12 +206,24 @@ class Appender:
             if writer:
                 writer.abandon()
             raise
+        if file is not None:
+            self._refuse_lost_file(file.path)
         self._archived_events += events
         self.commits += 1
         self.events += events
         self.value_bytes += pending.value_bytes
         if self._head.version - self._sealed_until > SEAL_COMMITS:
             self._seal()
+
+    def _refuse_lost_file(self, path: str) -> None:
+        """A writer that stood still for a day, or a clock a day ahead elsewhere, may have let `clean` take the file for a leftover."""
+        try:
+            self._table.size(path)
+        except FileMissing as error:
+            raise ArchiveDamaged(
+                f"{self._table.place(path)}: was removed before its commit was made. Run `event-archive repair {self.stream} "
+                "--from-source`, and look at the clocks of the machines that run `clean`."
+            ) from error
 
     def _seal(self) -> None:
         """Keeps the log folder small; that it can't be done now is no reason to stop."""

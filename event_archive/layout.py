@@ -114,6 +114,11 @@ def is_data_file(name: str) -> bool:
     return name.endswith(".parquet") and _DATE_FOLDER.match(name) is not None
 
 
+def is_date_folder(name: str) -> bool:
+    """Whether a folder of this name holds data files."""
+    return _DATE_FOLDER.match(f"{name}/") is not None
+
+
 def ingest_date_of(name: str) -> str:
     """The partition that a data file lies in, in ISO 8601.
 

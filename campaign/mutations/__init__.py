@@ -14,6 +14,7 @@ from campaign.mutations.exact_records import EXACT_RECORDS
 from campaign.mutations.exactly_once import EXACTLY_ONCE
 from campaign.mutations.files import FILES_EXACTLY_ONCE
 from campaign.mutations.proof import DURABILITY_AND_PROOF
+from campaign.mutations.sealing import SEALING
 from campaign.mutations.verifying import PROOF_OF_ALL
 
 __all__ = ["BUGS", "Bug", "Edit"]
@@ -23,6 +24,7 @@ BUGS = (
     *EXACT_RECORDS,
     *DURABILITY_AND_PROOF,
     *PROOF_OF_ALL,
+    *SEALING,
     *CRASHES,
     *KEEPING_SMALL,
     *COPIES,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from event_archive import layout
-from event_archive.archive.history import iter_commits
+from event_archive.archive.history import iter_commits, refuse_cut_off_log
 from event_archive.archive.state import State, is_confirmed, readable_states
 from event_archive.errors import ArchiveDamaged
 
@@ -69,7 +69,11 @@ def local_file(table: Store, file: DataFile) -> Path:
 
 
 def read_snapshot(
-    table: Store, *, version: int | None = None, on_commit: Callable[[Commit], None] | None = None
+    table: Store,
+    *,
+    version: int | None = None,
+    on_commit: Callable[[Commit], None] | None = None,
+    may_be_cut_off: bool = False,
 ) -> Snapshot:
     """Reads the log up to `version` (None: all of it), from the newest state on.
 
@@ -78,18 +82,20 @@ def read_snapshot(
         version: the commit to stop at.
         on_commit: called for what has to be taken in for positions and gaps, in order: commits, and in place of those before
             the state their abridged claims. Whoever needs each commit reads `history.iter_commits`.
+        may_be_cut_off: read a table whose segments tell of newer entries than the log folder has, as a copy that is under way.
 
     Raises:
-        ArchiveDamaged: see `iter_commits`.
+        ArchiveDamaged: see `iter_commits`; or entries were cut off.
     """
+    if not may_be_cut_off:
+        refuse_cut_off_log(table)
     for name, sha256, state in readable_states(table, until=version):
-        commits = list(iter_commits(table, after=(state.version, state.entry_sha256)))
-        if is_confirmed(name, sha256, commits):
+        try:
+            commits = list(iter_commits(table, after=(state.version, state.entry_sha256)))
+        except ArchiveDamaged:
+            continue  # the state may be the one that is wrong: the whole log tells
+        if is_confirmed(name, sha256, commits) and (version is None or version <= commits[-1].version):
             wanted = [commit for commit in commits if version is None or commit.version <= version]
-            if version is not None and version > (commits[-1].version if commits else state.version):
-                raise ArchiveDamaged(
-                    f"{table.url}: commit {version} was asked for, but the newest log entry is {commits[-1].version}."
-                )
             return _fold(table, state, wanted, on_commit)
     return _fold(table, None, iter_commits(table, until=version), on_commit)
 

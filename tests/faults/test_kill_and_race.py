@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,7 @@ from event_archive import appending, durable
 from event_archive.archive import commit as commit_module
 from event_archive.archive.history import log_versions
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.errors import CommitConflict, StorageError
+from event_archive.errors import ArchiveDamaged, CommitConflict, StorageError
 from event_archive.ingest import ingest_stream
 from event_archive.storage import folder as folder_module
 from event_archive.verify import verify_stream
@@ -247,3 +247,24 @@ def test_an_interrupted_ingest_says_so_and_leaves_no_trace(project: Project) -> 
     assert verify_stream(project.config(), "events").unreferenced == ()
     assert project.ingest().problems == ()
     assert_whole(project, expected)
+
+
+def test_a_file_that_is_removed_before_its_commit_is_never_acknowledged(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a cleaning machine whose clock is a day ahead; the source has the events, and repair brings them back."""
+    write_files(project, files=1, lines=5)
+    original = appending.commit
+
+    def commit_after_cleaning(*arguments: Any, **named: Any) -> Any:
+        for path in project.table.glob("ingest_date=*/*.parquet"):
+            path.unlink()
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(appending, "commit", commit_after_cleaning)
+    with pytest.raises(ArchiveDamaged, match="removed before its commit"):
+        project.ingest()
+    monkeypatch.undo()
+    assert project.run("repair", "events", "--from-source").returncode == 0
+    assert project.run("verify").returncode == 0
+    assert len(project.events()) == 1

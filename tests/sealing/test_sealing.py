@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from deltalake import DeltaTable
@@ -21,8 +21,11 @@ from event_archive.errors import ArchiveDamaged
 from event_archive.sealing import seal
 from event_archive.sources.files.positions import Positions
 from event_archive.status import stream_status
+from event_archive.verify import verify_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from event_archive.archive.log import Commit
     from tests.conftest import Project
 
@@ -231,3 +234,138 @@ def test_an_old_log_is_sealed_in_segments_of_bounded_size(
         (project.table / layout.entry_name(version)).unlink()
     assert history(project)[:10] == before
     assert newest_version(project.store) == 10
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_an_entry_stays_in_the_folder_while_its_segment_is_damaged(project: Project) -> None:
+    """The next seal would remove the only copy that is left."""
+    ingest_files(project, 5)
+    seal(project.store, at_least=3)
+    (segment,) = segments_of(project.store)
+    flip_a_bit(project.table / segment.name)
+    ingest_files(project, 5, first=5)
+    with pytest.raises(ArchiveDamaged, match="SHA-256"):
+        seal(project.store, at_least=3)
+    assert log_versions(project.store)[0] == 0
+    assert [commit.version for commit in history(project)] == list(range(13))
+    assert project.ingest().events == 0
+
+
+def test_a_leftover_that_has_rotted_is_put_right_before_a_seal_names_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seal was killed before its commit; its segment and state lost a bit; the next seal has the same names for them."""
+    ingest_files(project, 5)
+    with monkeypatch.context() as patched:
+        patched.setattr(sealing, "_commit", lambda *_: None)
+        seal(project.store, at_least=3)
+    leftovers = [
+        project.table / segments_of(project.store)[0].name,
+        project.table / state_names(project.store)[0][1],
+    ]
+    for leftover in leftovers:
+        flip_a_bit(leftover)
+    assert seal(project.store, at_least=3) is not None
+    assert read_snapshot(project.store).state is not None
+    assert verify_table(project.store).is_whole
+
+
+def test_of_two_seals_at_once_one_counts(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other's commit comes between what is read and what is named."""
+    ingest_files(project, 5)
+    original = sealing._named_after
+
+    def named_before_another_seal(*arguments: Any) -> Any:
+        monkeypatch.setattr(sealing, "_named_after", original)
+        found = original(*arguments)
+        assert seal(project.store, at_least=3) is not None
+        return found
+
+    monkeypatch.setattr(sealing, "_named_after", named_before_another_seal)
+    assert seal(project.store, at_least=3) is None
+    assert [commit.operation for commit in history(project)].count("SEAL") == 1
+    assert verify_table(project.store).is_whole
+
+
+def test_what_is_sealed_is_not_sealed_again_when_the_newest_state_is_lost(project: Project) -> None:
+    """The commits say what is sealed."""
+    for first in (0, 5):
+        ingest_files(project, 5, first=first)
+        seal(project.store, at_least=3)
+    (project.table / state_names(project.store)[0][1]).unlink()
+    ingest_files(project, 5, first=10)
+    assert seal(project.store, at_least=3) is not None
+    assert [(s.first, s.last) for s in segments_of(project.store)] == [(0, 5), (6, 11), (12, 17)]
+    assert verify_table(project.store).is_whole
+    assert [commit.version for commit in history(project)] == list(range(19))
+
+
+def test_a_log_that_was_cut_off_behind_its_segments_is_refused(project: Project) -> None:
+    """Going on from there would make a second history beside the one that the segment tells."""
+    ingest_files(project, 5)
+    seal(project.store, at_least=3)
+    for version in (4, 5, 6):
+        (project.table / layout.entry_name(version)).unlink()
+    with pytest.raises(ArchiveDamaged, match="ends at 3: its newest entries are missing"):
+        project.ingest()
+    for version in range(4):
+        (project.table / layout.entry_name(version)).unlink()
+    with pytest.raises(ArchiveDamaged, match="newest entries are missing"):
+        project.ingest()
+
+
+def test_a_strange_state_or_segment_keeps_nobody_from_reading(project: Project) -> None:
+    """Files that no seal has named: one that parses and is wrong, one that doesn't even decode."""
+    ingest_files(project, 5)
+    seal(project.store, at_least=3)
+    for first in (5, 10):
+        ingest_files(project, 5, first=first)
+        seal(project.store, at_least=3)
+    truth = history(project)
+    state = read_snapshot(project.store).state
+    assert state is not None
+    forged = encode_state(replace(state, version=state.version + 1, entry_sha256="0" * 64))
+    name = layout.state_name(state.version + 1, hashlib.sha256(forged).hexdigest())
+    (project.table / name).write_bytes(forged)
+    (project.table / layout.segment_name(0, 4, "0" * 64)).write_bytes(b"nothing")
+    assert history(project) == truth
+    assert read_snapshot(project.store).events == sum(range(1, 16))
+    assert project.ingest().events == 0
+
+
+def test_a_link_to_nothing_in_the_log_folder_is_no_endless_loop(project: Project) -> None:
+    """The segment has the entry."""
+    for first in (0, 5):
+        ingest_files(project, 5, first=first)
+        seal(project.store, at_least=3)
+    assert log_versions(project.store)[0] == 6
+    (project.table / layout.entry_name(3)).symlink_to("nowhere")
+    assert [commit.version for commit in history(project)] == list(range(13))
+
+
+def test_an_older_checkpoint_is_never_pointed_to_again(project: Project) -> None:
+    """A slow writer comes to its pointer when a newer seal is through."""
+    ingest_files(project, 5)
+    seal(project.store, at_least=3)
+    old = read_snapshot(project.store).state
+    ingest_files(project, 5, first=5)
+    seal(project.store, at_least=3)
+    pointer = (project.table / layout.LAST_CHECKPOINT).read_bytes()
+    assert old is not None
+    sealing._point_to(project.store, old, 1)
+    assert (project.table / layout.LAST_CHECKPOINT).read_bytes() == pointer
+
+
+def test_large_entries_make_more_segments(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand entries of megabytes must not be one segment."""
+    monkeypatch.setattr(sealing, "_SEGMENT_BYTES", 3000)
+    ingest_files(project, 6)
+    seal(project.store, at_least=3)
+    assert len(segments_of(project.store)) > 2
+    assert verify_table(project.store).is_whole
