@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import duckdb
 
-from event_archive.archive.snapshot import Snapshot, read_snapshot
+from event_archive.archive.snapshot import Snapshot, local_file, read_snapshot
 from event_archive.config import Config
 from event_archive.heads.recorded import recorded_faults
 from event_archive.sql.views import archive_select
@@ -120,12 +120,11 @@ def newest_events(snapshot: Snapshot, suite: Suite, *, limit: int = NEWEST_EVENT
     """
     newest: list[str] = []
     events = 0
-    for file, path in sorted(
-        zip(snapshot.files, snapshot.file_paths(), strict=True),
-        key=lambda pair: pair[0].commit_version,
-        reverse=True,
+    # By the events' commits: a file that compaction made has old ones.
+    for file in sorted(
+        snapshot.files, key=lambda file: file.stats["maxValues"]["commit_version"], reverse=True
     ):
-        newest.append(path)
+        newest.append(str(local_file(snapshot.table, file)))
         events += file.num_records
         if events >= limit:
             break

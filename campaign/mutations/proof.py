@@ -45,8 +45,8 @@ DURABILITY_AND_PROOF = (
     a_bug(
         "an entry in the middle is used unproved",
         "event_archive/archive/history.py",
-        "        if fault := entry_fault(entry):\n",
-        "        if not entry and (fault := entry_fault(entry)):\n",
+        "    if fault := entry_fault(entry):\n",
+        "    if not entry and (fault := entry_fault(entry)):\n",
         ODD,
     ),
     a_bug(
@@ -66,8 +66,8 @@ DURABILITY_AND_PROOF = (
     a_bug(
         "an empty entry is taken for an empty commit",
         "event_archive/archive/history.py",
-        "        place = table.place(layout.entry_name(version))\n",
-        "        place = table.place(layout.entry_name(version))\n        if not entry:\n            continue\n",
+        "            try:\n                commit = _proved(table, version, entry, before)\n",
+        "            if not entry:\n                last = version\n                continue\n            try:\n                commit = _proved(table, version, entry, before)\n",
         VERIFY,
     ),
     a_bug(

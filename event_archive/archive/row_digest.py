@@ -32,6 +32,8 @@ import pyarrow as pa
 from event_archive.archive.columns import column, numbers, string_column
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 _PREFIX = b"event-archive row digest 1\0"
@@ -84,17 +86,21 @@ class RowDigester:
         self._finished: list[SpanDigest] = []
         self._open: _OpenSpan | None = None
 
-    def update(self, rows: pa.Table) -> None:
+    def update(self, rows: pa.Table, *, ends: Sequence[int] = ()) -> None:
         """Takes in rows, each span's in order of offset, a span's rows one after the other.
 
         Args:
             rows: with at least `NEEDED_COLUMNS`.
+            ends: numbers of rows, ascending, after which a span ends although the next is of the same partition. (A call
+                for each such span would take ten times as long where they are small.)
 
         Raises:
             ValueError: a timestamp has a type that the envelope doesn't know.
         """
+        at = 0
         for batch in rows.select(NEEDED_COLUMNS).combine_chunks().to_batches():
-            self._update(batch)
+            self._update(batch, {end - at for end in ends})
+            at += batch.num_rows
 
     def end_span(self) -> None:
         """Ends the span at hand: the next row begins another, be it of the same partition."""
@@ -108,7 +114,7 @@ class RowDigester:
         finished, self._finished = self._finished, []
         return finished
 
-    def _update(self, batch: pa.RecordBatch) -> None:
+    def _update(self, batch: pa.RecordBatch, ends: set[int]) -> None:
         if not batch.num_rows:
             return
         columns = _Columns(batch)
@@ -117,13 +123,17 @@ class RowDigester:
             source = source.dictionary_encode()
         indices = numbers(source.indices)
         starts = np.flatnonzero((np.diff(indices) != 0) | (np.diff(partitions) != 0)) + 1
-        bounds = [0, *starts.tolist(), batch.num_rows]
+        inner = {end for end in ends if 0 < end < batch.num_rows}
+        bounds = [0, *sorted(inner.union(starts.tolist())), batch.num_rows]
+        names = source.dictionary.to_pylist()
         for first, after in pairwise(bounds):
-            key = (source.dictionary[int(indices[first])].as_py(), int(partitions[first]))
+            key = (names[int(indices[first])], int(partitions[first]))
             if self._open is None or self._open.key != key:
                 self.end_span()
                 self._open = _OpenSpan(key)
             self._open.update(columns, first, after)
+            if after in ends:
+                self.end_span()
 
 
 class _OpenSpan:

@@ -17,7 +17,7 @@ from event_archive import layout
 from event_archive.archive.data_file import DataFileWriter, WrittenFile, open_data_file
 from event_archive.archive.log import REMEDY
 from event_archive.archive.rearrange import Rearranger
-from event_archive.archive.row_digest import NEEDED_COLUMNS, RowDigester, SpanDigest, _Columns, _OpenSpan
+from event_archive.archive.row_digest import NEEDED_COLUMNS, RowDigester, SpanDigest
 from event_archive.archive.span_table import SpanTable, commit_range, commits_between
 from event_archive.errors import ArchiveDamaged, FileMissing
 
@@ -254,7 +254,7 @@ def _prove_all(
 def _prove(table: Store, new: WrittenFile, spans: SpanTable, expected: npt.NDArray[np.int64]) -> None:
     """Reads a file back from the store: it must hold these spans, in this order, and nothing else."""
     place = table.place(new.path)
-    digester = _SpanDigester()
+    digester = RowDigester()
     ends = np.cumsum(spans.events[expected])
     at = 0
     with table.hashed(new.path) as hashed:
@@ -274,8 +274,8 @@ def _prove(table: Store, new: WrittenFile, spans: SpanTable, expected: npt.NDArr
                 of_span = np.searchsorted(ends, places, side="right")
                 _prove_stored(rows, spans, expected[of_span], place)
                 starts = np.concatenate([[0], np.flatnonzero(np.diff(of_span)) + 1])
-                lasts = of_span[starts]
-                digester.update_spans(rows, starts, at + np.append(starts[1:], rows.num_rows) == ends[lasts])
+                afters = np.append(starts[1:], rows.num_rows)
+                digester.update(rows, ends=afters[at + afters == ends[of_span[starts]]].tolist())
                 at += rows.num_rows
     found = [digest.sha256.encode() for digest in digester.take()]
     wanted = spans.digests[expected].tolist()
@@ -286,32 +286,6 @@ def _prove(table: Store, new: WrittenFile, spans: SpanTable, expected: npt.NDArr
             f"{place}: the events of {spans.source_ids[spans.sources[span]]} partition {spans.partitions[span]} that commit "
             f"{spans.versions[span]} has brought are not the same in it; nothing was replaced."
         )
-
-
-class _SpanDigester(RowDigester):
-    """Digests many small spans of one partition at a time; a call for each would take ten times as long."""
-
-    def update_spans(
-        self, rows: pa.Table, starts: npt.NDArray[np.int64], is_whole: npt.NDArray[np.bool_]
-    ) -> None:
-        """Takes in rows of several spans.
-
-        Args:
-            rows: with at least `NEEDED_COLUMNS`, and one row at least.
-            starts: first row of each span; the first may go on with the span of the rows before.
-            is_whole: whether each span ends with its last row here.
-        """
-        (batch,) = rows.select(NEEDED_COLUMNS).combine_chunks().to_batches()
-        columns = _Columns(batch)
-        source, partitions = batch["source_id"], batch["source_partition"].to_numpy()
-        names, indices = source.dictionary.to_pylist(), source.indices.to_numpy()
-        bounds = [*starts.tolist(), rows.num_rows]
-        for first, after, is_last in zip(bounds[:-1], bounds[1:], is_whole.tolist(), strict=True):
-            if self._open is None:
-                self._open = _OpenSpan((names[int(indices[first])], int(partitions[first])))
-            self._open.update(columns, first, after)
-            if is_last:
-                self.end_span()
 
 
 def _prove_stored(rows: pa.Table, spans: SpanTable, of_row: npt.NDArray[np.int64], place: str) -> None:

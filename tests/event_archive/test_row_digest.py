@@ -169,7 +169,13 @@ def test_two_spans_of_one_partition_are_told_apart() -> None:
     digester.update(table(rows[:2]))
     digester.end_span()
     digester.update(table(rows[2:]))
-    assert digester.take() == digests(rows[:2]) + digests(rows[2:])
+    apart = digests(rows[:2]) + digests(rows[2:])
+    assert digester.take() == apart
+    digester.update(table(rows), ends=[2])
+    assert digester.take() == apart
+    digester.update(table(rows[:2]), ends=[2])
+    digester.update(table(rows[2:]))
+    assert digester.take() == apart
 
 
 def test_a_timestamp_type_that_nobody_knows_is_refused() -> None:
