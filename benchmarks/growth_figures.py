@@ -132,11 +132,5 @@ def ten_billion_rows(folder: Path) -> None:
     print(
         f"{len(snapshot.files):,} files, {snapshot.events / 1e9:.1f}e9 rows: opened in {seconds * 1e3:.0f} ms, state {state / 2**20:.1f} MB"
     )
-    for words in (
-        ["status"],
-        ["sql", "select 1"],
-        ["sql", "select count(*) from archive.events"],
-        ["verify", "--quick"],
-    ):
-        figure = event_archive(*words, cwd=project)
-        print(f"  {' '.join(words)}: {figure.seconds:.2f} s, {figure.peak_mb:.0f} MB")
+    for words in (["status"], ["sql", "select 1"], ["sql", "select count(*) from archive.events"]):
+        print(f"  {' '.join(words)}: {event_archive(*words, cwd=project).seconds:.2f} s")
