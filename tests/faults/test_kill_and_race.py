@@ -254,7 +254,7 @@ def test_a_file_that_is_removed_before_its_commit_is_never_acknowledged(
 ) -> None:
     """As by a cleaning machine whose clock is a day ahead; the source has the events, and repair brings them back."""
     write_files(project, files=1, lines=5)
-    original = appending.commit
+    original = commit_module.commit
 
     def commit_after_cleaning(*arguments: Any, **named: Any) -> Any:
         for path in project.table.glob("ingest_date=*/*.parquet"):
