@@ -8,6 +8,9 @@ CAMPAIGN = "tests/verify/test_damage_campaign.py"
 LIES = "tests/verify/test_lies.py"
 OPTIONS = "tests/verify/test_options.py"
 ODD = "tests/event_archive/test_odd_cases.py"
+CUT_OFF = "tests/verify/test_cut_off.py"
+BESIDE = "tests/verify/test_beside_seals.py"
+CHECKPOINTS = "tests/verify/test_checkpoints.py"
 _VERIFY = "event_archive/verify"
 
 PROOF_OF_ALL = (
@@ -30,7 +33,7 @@ PROOF_OF_ALL = (
     a_bug(
         "verify doesn't notice that the log's end was cut off",
         f"{_VERIFY}/stream.py",
-        "            if version > newest + 1 or newest < 0:\n",
+        "            if version > max(newest, self._cut_off) + 1 or (newest < 0 and self._cut_off < 0):\n",
         "            if False:\n",
         ODD,
     ),
@@ -75,9 +78,9 @@ PROOF_OF_ALL = (
     ),
     a_bug(
         "verify doesn't compare checkpoints with the active files",
-        f"{_VERIFY}/seals.py",
-        "    if files is not None and (listed != files or len(adds) != len(files)):\n",
-        "    if False:\n",
+        f"{_VERIFY}/checkpoints.py",
+        "        if file is None or path in self._seen:\n",
+        "        if file is None:\n            return ''\n        if False:\n",
         f"{LIES}::test_a_checkpoint_that_names_other_files_than_are_active_is_found",
     ),
     a_bug(
@@ -163,5 +166,110 @@ PROOF_OF_ALL = (
         "        for path in sorted(unseen):\n",
         "        for path in ():\n",
         f"{OPTIONS}::test_files_that_are_not_read_must_be_there_with_their_sizes",
+    ),
+    a_bug(
+        "a segment makes the log longer for verify",
+        f"{_VERIFY}/walk.py",
+        "                self._open.append(_OpenSegment(segment, entries))\n",
+        "                self._open.append(_OpenSegment(segment, entries))\n                self._newest = max(self._newest, segment.last)\n",
+        CUT_OFF,
+    ),
+    a_bug(
+        "verify doesn't look for segments beyond the log",
+        f"{_VERIFY}/cut_off.py",
+        "    beyond = [segment for segment in sealed if segment.last > newest]\n",
+        "    beyond: list[Segment] = []\n",
+        CUT_OFF,
+    ),
+    a_bug(
+        "verify is content with segments where Delta's readers need entries",
+        f"{_VERIFY}/seals.py",
+        "            if left.last <= may_leave:\n",
+        "            if True:\n",
+        CUT_OFF,
+    ),
+    a_bug(
+        "verify lets all that is sealed leave the log folder",
+        f"{_VERIFY}/seals.py",
+        "for seal in seals[:-1]), default=-1)\n",
+        "for seal in seals), default=-1)\n",
+        CUT_OFF,
+    ),
+    a_bug(
+        "verify doesn't compare statistics in checkpoints",
+        f"{_VERIFY}/checkpoints.py",
+        '        if stats != json.dumps(file.stats, separators=(",", ":")) and not _same(stats, file.stats):\n',
+        "        if False:\n",
+        CHECKPOINTS,
+    ),
+    a_bug(
+        "verify compares names and sizes in checkpoints only",
+        f"{_VERIFY}/checkpoints.py",
+        "known.keys() | action.keys() if",
+        "('path', 'size') if",
+        CHECKPOINTS,
+    ),
+    a_bug(
+        "verify lets checkpoints remove active files",
+        f"{_VERIFY}/checkpoints.py",
+        'was removed, which is active" if path in self._files else ""\n',
+        'was removed, which is active" if not path else ""\n',
+        CHECKPOINTS,
+    ),
+    a_bug(
+        "verify takes what a newer seal has removed for damage",
+        f"{_VERIFY}/seals.py",
+        "        return isinstance(error, FileMissing) and last not in self._table.names(folder)\n",
+        "        return False\n",
+        BESIDE,
+    ),
+    a_bug(
+        "verify takes what a newer seal points to for damage",
+        f"{_VERIFY}/seals.py",
+        "            if content in self._newer.pointers():\n",
+        "            if False:\n",
+        BESIDE,
+    ),
+    a_bug(
+        "verify judges what has left the log without newer seals",
+        f"{_VERIFY}/seals.py",
+        "        seals = [*self._seals, *self._newer.seals()]\n        may_leave",
+        "        seals = self._seals\n        may_leave",
+        BESIDE,
+    ),
+    a_bug(
+        "verify doesn't miss what the newest seal named",
+        f"{_VERIFY}/seals.py",
+        "        for name, kind in missing:\n",
+        "        for name, kind in ():\n",
+        BESIDE,
+    ),
+    a_bug(
+        "--since goes by the time of each commit",
+        f"{_VERIFY}/ledger.py",
+        "            return version >= first or not is_known\n",
+        "            return not is_known or self._times_us[place] > time_us\n",
+        f"{OPTIONS}::test_since_a_time_goes_by_versions_where_a_clock_went_back",
+    ),
+    a_bug(
+        "a commit may name a partition twice",
+        f"{_VERIFY}/ledger.py",
+        "            if key in named:\n",
+        "            if False:\n",
+        f"{LIES}::test_a_commit_that_names_a_file_twice_is_found",
+    ),
+    a_bug(
+        "a seal may leave a hole before its segments",
+        f"{_VERIFY}/seals.py",
+        "            if not segment.first <= min(before + 1, segment.last) and self._ledger.is_complete:\n",
+        "            if False:\n",
+        f"{LIES}::test_segments_that_overlap_are_as_good_if_their_entries_are_the_same",
+    ),
+    a_bug(
+        "a file without the head of a stream proves the stream",
+        "event_archive/cli/verifying.py",
+        "    if not is_compared or not all(report.is_whole for report in reports):\n",
+        "    if not all(report.is_whole for report in reports):\n",
+        f"{OPTIONS}::test_a_head_that_was_not_there_to_compare_with_is_no_success",
     ),
 )

@@ -95,8 +95,6 @@ def _mangle(table: DamagedTable, row: RowReport, kind: str, name: str, chance: r
         expect_whole(table, row, f"{name} was dropped, which is not the newest and which nobody needs")
     elif kind == "pointer":
         expect_whole(table, row, f"{name} was dropped, which Delta's readers do without")
-    elif kind == "entry" and _is_sealed(table, name):
-        expect_whole(table, row, f"{name} was dropped, which is whole in a segment")
     else:
         expect_named(table, row, table.verify(), name, f"{name} was dropped")
     row.done[f"files dropped, {_of(table)}, {kind}"] += 1
@@ -130,6 +128,10 @@ def cut_off(campaign: Campaign, row: RowReport) -> None:
                 for name in [*dropped, *files]:
                     table.path(name).unlink()
                 expect_cut(table, row, dropped)
+                if any(version is not None and version <= _newest_sealed(table) for version in versions):
+                    expect_named(
+                        table, row, table.verify(), dropped[0], f"{dropped} were dropped, which are sealed"
+                    )
                 table.restore(*dropped, *files)
                 row.done["newest entries dropped" + (", and their data files" if files else "")] += 1
         expect_whole(table, row, "all entries were brought back")
@@ -267,10 +269,10 @@ def _of(table: DamagedTable) -> str:
     return "sealed and compacted table" if table.files["segment"] else "table of commits alone"
 
 
-def _is_sealed(table: DamagedTable, name: str) -> bool:
-    version = layout.entry_version(name.rpartition("/")[2])
+def _newest_sealed(table: DamagedTable) -> int:
+    """Version of the newest entry that a segment has, -1 if there is none."""
     ranges = [layout.segment_range(segment.rpartition("/")[2]) for segment in table.files["segment"]]
-    return any(known and version is not None and known[0] <= version <= known[1] for known in ranges)
+    return max((known[1] for known in ranges if known), default=-1)
 
 
 def _overwrite(table: DamagedTable, name: str, content: bytes) -> None:

@@ -74,7 +74,7 @@ def verify(
 ) -> None:
     """Prove the archive whole: every byte is read and held against the log, and the log against itself.
 
-    Exit code 1 names each damaged file, and what is affected. The log is always proved from its first entry on; the options
+    Exit code 1 names each damaged file, and what is affected; or a stream that was to be compared with a head has none in the FILE. The log is always proved from its first entry on; the options
     choose which data files are read.
     """
     from event_archive.heads.head import read_head_file
@@ -91,15 +91,23 @@ def verify(
         with render.byte_progress(f"verifying {name}", quiet=as_json) as show:
             report = verify_stream(loaded, name, on_progress=show, scope=scope, resume=resume)
         faults = _head_faults(loaded, name, kept, recorded=recorded_heads)
-        if head is not None and not any(name in document.streams for document in kept):
-            render.complain(f"{name}: {head} holds no head of this stream.")
         reports.append(report.with_heads(loaded.table(name), faults))
+    without_head = [] if head is None else _streams_without_head(chosen, kept)
+    is_compared = not without_head or (not streams and len(without_head) < len(chosen))
     if as_json:
-        render.print_json({"streams": reports, "is_whole": all(report.is_whole for report in reports)})
+        is_whole = all(report.is_whole for report in reports)
+        render.print_json({"streams": reports, "is_whole": is_whole, "without_head": without_head})
     else:
         _print(reports)
-    if not all(report.is_whole for report in reports):
+    for name in without_head:
+        render.complain(f"{name}: {head} holds no head of this stream, so it was not compared with one.")
+    if not is_compared or not all(report.is_whole for report in reports):
         raise typer.Exit(1)
+
+
+def _streams_without_head(streams: Sequence[str], kept: Sequence[HeadDocument]) -> list[str]:
+    """Those of the streams that no document has a head of: one of an empty stream is one, too."""
+    return [name for name in streams if not any(name in document.streams for document in kept)]
 
 
 def _scope(since: str | None, sample: str | None, seed: int | None, *, quick: bool, deep: bool) -> Scope:

@@ -11,6 +11,8 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from event_archive import layout
 from event_archive.errors import ArchiveDamaged
 from event_archive.sources.claims import Span, spans
@@ -18,13 +20,14 @@ from event_archive.verify.findings import Findings, ranges
 from event_archive.verify.walk import UNREADABLE, affected_by
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from event_archive.archive.log import Commit, DataFile
     from event_archive.archive.state import State
     from event_archive.verify.walk import Link, Lost
 
 _EPOCH = dt.date(1970, 1, 1)
 _DAY_US = 86_400_000_000
-_LATEST_US = 2**62
 
 
 class Ledger:
@@ -56,13 +59,21 @@ class Ledger:
         """Whether no entry is lost."""
         return not self._lost
 
-    def time_us(self, version: int) -> int:
-        """When a commit that was taken in was made, in microseconds since 1970."""
-        place = bisect_left(self._versions, version)
-        is_known = place < len(self._versions) and self._versions[place] == version
-        return (
-            self._times_us[place] if is_known else _LATEST_US
-        )  # as new as can be: it is read rather than left out
+    def came_after(self, time_us: int) -> Callable[[int], bool]:
+        """Whether a version came after a time, in microseconds since 1970, whatever a clock said that was set back since.
+
+        From the first commit on that was made later, all did. So did those that are lost: they are read rather than left out.
+        """
+        times = np.frombuffer(self._times_us, np.int64)
+        later = np.flatnonzero(times > time_us)
+        first = self._versions[int(later[0])] if len(later) else self.version + 1
+
+        def is_after(version: int) -> bool:
+            place = bisect_left(self._versions, version)
+            is_known = place < len(self._versions) and self._versions[place] == version
+            return version >= first or not is_known
+
+        return is_after
 
     def note(self, link: Link) -> bool:
         """Takes in the next commit.
@@ -118,8 +129,12 @@ class Ledger:
 
     def _check_positions(self, commit: Commit, found: list[Span]) -> None:
         """Each commit must go on where the ones before it ended; behind a lost entry that tells what it brought."""
+        named: set[tuple[str, int]] = set()
         for span in found:
             key = (span.source_id, span.partition)
+            if key in named:
+                self._complain(commit, f"names {span.name} twice")
+            named.add(key)
             at, since = self._next_offset.get(key, (span.gap_from if span.begins_anywhere else 0, -1))
             if span.gap_from != at:
                 lost = [lost for lost in self._lost if lost.first > since]

@@ -83,13 +83,13 @@ def parse_share(text: str) -> float:
 
 
 def chosen_files(
-    active: Mapping[str, DataFile], time_us: Callable[[int], int], scope: Scope
+    active: Mapping[str, DataFile], came_after: Callable[[int], Callable[[int], bool]], scope: Scope
 ) -> tuple[set[str], int | None]:
     """Paths of the files to read, and the seed by which they were drawn.
 
     Args:
         active: the files that are part of the table.
-        time_us: when the commit of a version was made, in microseconds since 1970.
+        came_after: given a time in microseconds since 1970, tells of versions whether they came after it.
         scope: what was asked for.
     """
     if scope.is_quick:
@@ -99,7 +99,8 @@ def chosen_files(
         files = [file for file in files if file.commit_version > scope.since]
     elif scope.since is not None:
         since_us = (scope.since - _EPOCH) // _MICROSECOND
-        files = [file for file in files if time_us(file.commit_version) > since_us]
+        is_after = came_after(since_us)
+        files = [file for file in files if is_after(file.commit_version)]
     if scope.sample is None:
         return {file.path for file in files}, None
     seed = random.SystemRandom().randrange(_SEEDS) if scope.seed is None else scope.seed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from event_archive import layout
 from event_archive.archive.history import newest_version
+from event_archive.verify.cut_off import check_cut_off
 from event_archive.verify.files import FileProver
 from event_archive.verify.findings import Findings, VerifyReport
 from event_archive.verify.journal import Journal
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 _EVERYTHING = Scope()
 _READ_BY_OTHERS = re.compile(
-    rf"{layout.LOG_FOLDER}/([0-9]{{20}}\.([0-9]{{20}}\.compacted\.json|checkpoint\..+\.(parquet|json))|_sidecars/.+)"
+    rf"{layout.LOG_FOLDER}/([0-9]{{20}}\.(crc|[0-9]{{20}}\.compacted\.json|checkpoint\..+\.(parquet|json))|_sidecars/.+)"
 )
-"""Other kinds of checkpoints and merged entries of Delta (PROTOCOL.md), which its readers take in place of entries."""
+"""Other kinds of checkpoints, checksums and merged entries of Delta (PROTOCOL.md), which its readers take in place of entries."""
 
 
 def verify_stream(
@@ -102,6 +103,8 @@ class _Proof:
         self._ledger = Ledger(self._findings, self._walk.lost)
         self._seals = SealCheck(table, self._findings, self._walk, self._ledger)
         self._table_id = ""
+        self._cut_off = -1
+        """Up to which version segments tell of entries that were cut off."""
 
     def run(
         self, *, on_progress: Callable[[int, int], None], resume: bool, threads: int | None
@@ -109,13 +112,14 @@ class _Proof:
         started = time.monotonic()
         self._prove_log()
         active = self._ledger.active
-        wanted, seed = chosen_files(active, self._ledger.time_us, self._scope)
+        wanted, seed = chosen_files(active, self._ledger.came_after, self._scope)
         found, left_over = self._list_files(wanted)
         came_of = self._prove_files(wanted, found, left_over, on_progress, resume=resume, threads=threads)
-        replaced, unreferenced = sorted(came_of.replaced), sorted(left_over - came_of.replaced)
+        replaced = sorted(came_of.replaced)
+        unreferenced = sorted(left_over - came_of.replaced - self._seals.named_by_newer())
         self._check_end(unreferenced)
         told_of = self._tell_of_lost(unreferenced)
-        if not self._ledger.is_complete:
+        if not self._ledger.is_complete or self._cut_off >= 0:
             unreferenced = []  # a lost entry may speak of them
         place = self._table.place
         return VerifyReport(
@@ -152,6 +156,7 @@ class _Proof:
                 )
             self._seals.note(link, fits=fits)
         self._seals.finish()
+        self._cut_off = check_cut_off(self._table, self._findings)
 
     def _prove_files(
         self,
@@ -260,7 +265,7 @@ class _Proof:
         if max(versions.values(), default=-1) > newest + 1:
             newest = max(newest, newest_version(self._table))  # an ingest may go on meanwhile
         for name, version in versions.items():
-            if version > newest + 1 or newest < 0:
+            if version > max(newest, self._cut_off) + 1 or (newest < 0 and self._cut_off < 0):
                 self._findings.add(
                     name,
                     f"was written for commit {version}, but the log ends at {newest}: its newest entries were cut off",

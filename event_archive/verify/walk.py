@@ -50,6 +50,16 @@ class Lost:
 
 
 @dataclass(slots=True)
+class Left:
+    """Versions whose entries aren't in the log folder, and are whole in a segment."""
+
+    first: int
+    last: int
+    segment: str
+    """One that has the first of them."""
+
+
+@dataclass(slots=True)
 class SeenSegment:
     """A segment as it was found."""
 
@@ -91,6 +101,7 @@ class LogWalk:
         self.segments: dict[str, SeenSegment] = {}
         """By name, all that the walk has come to."""
         self.lost: list[Lost] = []
+        self.left: list[Left] = []
         self._unopened: list[Segment] = []
         self._open: list[_OpenSegment] = []
         self._newest = -1
@@ -139,7 +150,7 @@ class LogWalk:
         return Link(chosen.commit, chosen.entry)
 
     def _copies(self) -> Iterator[tuple[int, list[_Copy]]]:
-        """All whole copies of each entry, by version; none of one that is lost."""
+        """All whole copies of each entry, by version; none of one that is lost. The log folder says which is the newest."""
         folder = log_versions(self._table)
         # Listed after the entries: what leaves the log folder meanwhile is in a segment by then.
         self._unopened = segments_of(self._table)
@@ -187,6 +198,8 @@ class LogWalk:
                 self.segments[opened.segment.name].fault = f"holds an entry {version} that {copy}"
         if not found:
             self._lose(version, fault, in_log_folder)
+        elif in_log_folder is None:
+            self._note_left(version, found[0].segment or "")
         elif fault:
             self._findings.entry(version, fault, f"no event: {found[0].segment} has it whole")
         return found
@@ -212,7 +225,6 @@ class LogWalk:
             segment = self._unopened.pop(0)
             if (entries := self._read_segment(segment)) is not None and segment.last >= version:
                 self._open.append(_OpenSegment(segment, entries))
-                self._newest = max(self._newest, segment.last)
 
     def _look_for_new_segments(self, version: int) -> None:
         known = {*self.segments, *(segment.name for segment in self._unopened)}
@@ -230,6 +242,8 @@ class LogWalk:
             return [entry for _, entry in decode_segment(segment, content)]
         except ArchiveDamaged:
             seen.fault = "is damaged: it does not decode"
+        except FileMissing:
+            del self.segments[segment.name]  # if it was one of a seal, that is said there
         except EventArchiveError as error:
             seen.fault = f"can't be read ({error})"
         return None
@@ -247,6 +261,12 @@ class LogWalk:
         except ArchiveDamaged as error:
             return f"is damaged: {error_text(error)}"
         return _Copy(commit, previous, entry, segment)
+
+    def _note_left(self, version: int, segment: str) -> None:
+        if self.left and self.left[-1].last == version - 1:
+            self.left[-1].last = version
+        else:
+            self.left.append(Left(version, version, segment))
 
     def _lose(self, version: int, fault: str, suspect: bytes | EventArchiveError | None) -> None:
         """Records that no whole copy of an entry is left."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from event_archive import layout
+from event_archive.archive.history import iter_entries
+from event_archive.archive.log import SegmentFact, seal_entry
+from event_archive.archive.segments import encode_segment
 from event_archive.archive.state import decode_state, encode_state
 from event_archive.compaction.days import compact_stream
 from event_archive.sealing import seal
@@ -268,6 +271,7 @@ def test_a_state_that_says_something_else_than_the_log_is_found(archived: Projec
         f"{2:020d}.checkpoint.{1:010d}.{1:010d}.parquet",
         f"{2:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
         f"{999:020d}.checkpoint.parquet",
+        f"{2:020d}.crc",
     ],
 )
 def test_what_delta_s_readers_take_in_place_of_entries_must_be_ours(archived: Project, name: str) -> None:
@@ -315,3 +319,58 @@ def test_a_checkpoint_that_names_other_files_than_are_active_is_found(archived: 
     path.rename(other)
     assert "names other files than were active" in faults(archived)
     assert str(path) in faults(archived)
+
+
+def test_a_commit_that_names_a_file_twice_is_found(archived: Project) -> None:
+    """Though the two stretches lie one after the other, and the counts are right."""
+
+    def edit(version: int, facts: Facts, _actions: Actions) -> None:
+        if version == 4:
+            positions = facts["positions"]
+            for column in positions.values():
+                column.append(column[0])
+            positions["first_record"][1] = positions["records"][0]
+
+    rechain(archived, edit)
+    assert "names file:0-3.jsonl twice" in faults(archived)
+
+
+def test_segments_that_overlap_are_as_good_if_their_entries_are_the_same(archived: Project) -> None:
+    """A seal may have sealed again what an earlier one had; a hole between them is none."""
+    seal(archived.store, at_least=2)
+    archived.write("more.jsonl", b"more\n")
+    archived.ingest()
+    seal(archived.store, at_least=2)
+    first, second = sorted((archived.table / layout.OWN_FOLDER).glob("entries-*"))
+    assert layout.segment_range(first.name) == (0, 6)
+    assert layout.segment_range(second.name) == (7, 8)
+    newest = layout.entry_name(9)
+    entries = dict(iter_entries(archived.store))
+    overlapping = encode_segment(5, [entries[version] for version in range(5, 9)])
+    assert seal_again(archived, newest, 5, overlapping) == ""
+    other = encode_segment(5, [entries[5], entries[6][:-1] + b" ", entries[7], entries[8]])
+    assert "entries-00000000000000000005" in seal_again(archived, newest, 5, other)
+    beginning = encode_segment(8, [entries[8]])
+    assert "sealed before" in seal_again(archived, newest, 8, beginning)
+
+
+def seal_again(project: Project, newest: str, first: int, content: bytes) -> str:
+    """Lets the newest seal name this segment, and gives what is found."""
+    digest = hashlib.sha256(content).hexdigest()
+    name = layout.segment_name(first, 8, digest)
+    (project.table / name).write_bytes(content)
+    fact = SegmentFact(first, 8, name, digest)
+    lines = [json.loads(line) for line in (project.table / newest).read_text().splitlines()]
+    info = lines[0]["commitInfo"]
+    facts = info.pop("eventArchive")
+    del facts["entrySha256"]
+    (state_path,) = (project.table / layout.OWN_FOLDER).glob(f"state-{8:020d}-*")
+    state = decode_state(state_path.read_bytes())
+    told = encode_state(replace(state, segments=(*state.segments[:1], fact)))
+    state_sha256 = hashlib.sha256(told).hexdigest()
+    state_path.unlink()
+    state_name = layout.state_name(8, state_sha256)
+    (project.table / state_name).write_bytes(told)
+    facts["sealed"] |= {"segments": [asdict(fact)], "state": state_name, "stateSha256": state_sha256}
+    (project.table / newest).write_bytes(seal_entry(lines[1:], facts, info))
+    return faults(project)

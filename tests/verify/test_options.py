@@ -15,6 +15,7 @@ from event_archive.archive.snapshot import read_snapshot
 from event_archive.compaction.days import compact_stream
 from event_archive.errors import UsageError
 from event_archive.verify import Scope, VerifyReport, parse_share, parse_since, verify_stream
+from tests.verify.forging import Actions, Facts, rechain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,22 @@ def test_since_a_time_reads_exactly_the_files_of_later_commits(archived: Project
     time = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=made_at[5])
     assert verify(archived, since=time).files_read == FILES - 5
     assert verify(archived, since=time - dt.timedelta(microseconds=1)).files_read == FILES - 4
+
+
+def test_since_a_time_goes_by_versions_where_a_clock_went_back(archived: Project) -> None:
+    """What came after a later commit is later, whatever its own time."""
+    times: dict[int, int] = {}
+
+    def edit(version: int, facts: Facts, _actions: Actions) -> None:
+        if version == 6:
+            facts["ingestedAtUs"] = times[2]
+        times[version] = facts["ingestedAtUs"]
+
+    rechain(archived, edit)
+    time = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=times[4])
+    report = verify(archived, since=time)
+    assert report.files_read == FILES - 4
+    assert any("ingested_at" in damage.reason for damage in report.damages), report.damages
 
 
 def test_since_proves_the_whole_log_all_the_same(archived: Project) -> None:
@@ -265,6 +282,38 @@ def test_the_command_takes_all_of_it(archived: Project, tmp_path: Path) -> None:
     assert "after commit 6 (2 of 8 files)" in shown
     data_file(archived, FILES).unlink()
     os.unlink(archived.table / layout.entry_name(FILES))  # noqa: PTH108 - as someone would who covers tracks
+    assert archived.run("verify").returncode == 0
+    done = archived.run("verify", "--head", str(head))
+    assert done.returncode == 1
+    assert "cut off" in done.stderr
+
+
+def test_a_head_that_was_not_there_to_compare_with_is_no_success(archived: Project, tmp_path: Path) -> None:
+    """A stream that was named must have one in the file; without names, one of them at least."""
+    kept = json.loads(archived.run("head", "--json").stdout)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**kept, "streams": {"event": kept["streams"]["events"]}}))
+    for names in ((), ("events",)):
+        done = archived.run("verify", *names, "--head", str(other), "--no-heads")
+        assert done.returncode == 1
+        assert "holds no head of this stream" in " ".join(done.stderr.split())
+    done = archived.run("verify", "--head", str(other), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["without_head"] == ["events"]
+    both = tmp_path / "both.json"
+    both.write_text(json.dumps(kept))
+    text = archived.config_file.read_text()
+    archived.config_file.write_text(text + "  later:\n    source: {type: files, path: landing}\n")
+    assert archived.run("verify", "--head", str(both)).returncode == 0
+    assert archived.run("verify", "events", "--head", str(both)).returncode == 0
+    assert archived.run("verify", "later", "--head", str(both)).returncode == 1
+
+
+def test_a_table_that_is_gone_is_missed_by_its_head(archived: Project, tmp_path: Path) -> None:
+    """Otherwise it looks like a stream that has none yet."""
+    head = tmp_path / "head.json"
+    head.write_text(archived.run("head", "--json").stdout)
+    archived.table.rename(tmp_path / "elsewhere")
     assert archived.run("verify").returncode == 0
     done = archived.run("verify", "--head", str(head))
     assert done.returncode == 1
