@@ -5,7 +5,8 @@ being written when their writer died; data files that a compaction replaced long
 and what is kept in sealed segments as well. Whatever else lies in the table is named and left alone.
 
 Nothing is removed from a table whose log can't be proved from its first entry to its last, or whose newest entries were cut off, and no
-replaced file before those that took its place have been proved. What doesn't live here: making any of those files.
+replaced file before those that took its place have been proved. No data file that no commit refers to is removed while one that the log names is
+missing: a log that was put back from a backup names files that a compaction has replaced since. What doesn't live here: making any of those files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from event_archive import layout
-from event_archive.archive.history import iter_commits, refuse_lost_log
+from event_archive.archive.history import iter_commits, refuse_cut_off_log, refuse_lost_log
 from event_archive.archive.log import REMEDY
 from event_archive.errors import ArchiveDamaged, FileMissing
 
@@ -69,7 +70,7 @@ class CleanResult:
     foreign: tuple[str, ...]
     """Names of files that aren't ours; they are left alone."""
     problems: tuple[str, ...]
-    """Sentences on why files that were replaced long ago were not removed all the same."""
+    """Sentences on why files that look useless were not removed all the same."""
 
     @property
     def removed_bytes(self) -> int:
@@ -98,12 +99,13 @@ def clean_stream(
 
     Raises:
         UsageError: there is no such stream.
-        ArchiveDamaged: the log can't be proved; nothing was removed.
+        ArchiveDamaged: the log can't be proved, or its newest entries were cut off; nothing was removed.
         StorageError: the place refused.
     """
     config.stream(stream)
     table = config.table(stream)
     now = now or dt.datetime.now(dt.UTC)
+    refuse_cut_off_log(table)
     files = list(table.files())  # before the log is read: what is committed meanwhile is in the log then
     history = _History({file.name for file in files})
     for commit in iter_commits(table):
@@ -114,7 +116,10 @@ def clean_stream(
     choice = _Choice(table, history, now, config.keep_replaced)
     for file in files:
         choice.look_at(file)
-    problems = choice.spare_what_has_no_whole_successor(on_progress)
+    problems = [
+        *choice.spare_what_may_hold_missing_events(),
+        *choice.spare_what_has_no_whole_successor(on_progress),
+    ]
     removed = choice.removed if dry_run else list(_remove(table, history, choice.removed))
     return CleanResult(
         stream=stream,
@@ -129,9 +134,13 @@ def clean_stream(
 
 def _remove(table: Store, history: _History, chosen: list[Removed]) -> Iterator[Removed]:
     """Removes files that no commit has begun to refer to since they were chosen."""
-    for commit in iter_commits(table, after=history.head):
-        history.note(commit, table.url)
-    for file in chosen:
+    # First what a seal may take at this moment, since it would be made again under the same name.
+    in_order = sorted(chosen, key=lambda file: file.reason != Reason.unsealed)
+    refuse_cut_off_log(table)
+    for number, file in enumerate(in_order):
+        if number == 0 or file.reason == Reason.unsealed:
+            for commit in iter_commits(table, after=history.head):
+                history.note(commit, table.url)
         is_named = file.name in history.active or file.name in history.named
         if is_named and file.reason in (Reason.unreferenced, Reason.replaced, Reason.unsealed):
             continue
@@ -154,6 +163,10 @@ class _History:
     named: set[str] = field(default_factory=set)
     """What seals have made."""
     seals: list[Sealed] = field(default_factory=list)
+    sealed_until: int = -1
+    """The newest version that a seal has in its segments; no later seal makes anything of it or of those before."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Active files that weren't among those that lie in the table: missing, or brought since."""
 
     def note(self, commit: Commit, url: str) -> None:
         """Takes in the next commit."""
@@ -161,6 +174,7 @@ class _History:
         for path in commit.removed:
             name = layout.checked_data_file(path, url)
             self.active.pop(name, None)
+            self.elsewhere.discard(name)
             if name in self.names:
                 self.replaced[name] = commit
             if _COMPACTED_NAME in name:
@@ -169,9 +183,12 @@ class _History:
             name = layout.checked_data_file(file.path, url)
             if name in self.names or commit.compacted:
                 self.active[name] = file
+            if name not in self.names:
+                self.elsewhere.add(name)
         if commit.sealed is not None:
             sealed = commit.sealed
             self.seals.append(sealed)
+            self.sealed_until = max([self.sealed_until, *(segment.last for segment in sealed.segments)])
             self.named.update((sealed.state, sealed.checkpoint, *(s.name for s in sealed.segments)))
 
 
@@ -242,14 +259,18 @@ class _Choice:
 
     def _look_at_sealed(self, file: StoredFile, last: str, *, is_old: bool) -> None:
         """A segment, a state, a checkpoint, or none of these."""
-        is_named = file.name in self._history.named
+        history = self._history
+        is_named = file.name in history.named
         state, checkpoint = layout.state_version(last), layout.checkpoint_version(last)
+        span = layout.segment_range(last)
         if file.name in self._kept_checkpoints:
             return
-        if state is None and checkpoint is None and layout.segment_range(last) is None:
+        if state is None and checkpoint is None and span is None:
             self.foreign.append(file.name)
         elif not is_named:
-            self._take(file, Reason.unsealed, when=is_old)
+            # A seal that comes now begins behind the last one: it makes the same file anew, or takes this one.
+            newest = max(version for version in (state, checkpoint, span and span[1]) if version is not None)
+            self._take(file, Reason.unsealed, when=is_old and newest <= history.sealed_until)
         elif state is not None:
             self._take(file, Reason.outdated, when=state < self._sealed_until)
         elif checkpoint is not None:
@@ -268,6 +289,22 @@ class _Choice:
     def _take(self, file: StoredFile, reason: Reason, *, when: bool = True) -> None:
         if when:
             self.removed.append(Removed(file.name, file.size_bytes, reason))
+
+    def spare_what_may_hold_missing_events(self) -> list[str]:
+        """Leaves all data files that no commit refers to if one is missing that the log names; gives a sentence on it."""
+        if all(file.reason != Reason.unreferenced for file in self.removed):
+            return []
+        missing = next(
+            (name for name in sorted(self._history.elsewhere) if _is_missing(self._table, name)), None
+        )
+        if missing is None:
+            return []
+        self.removed = [file for file in self.removed if file.reason != Reason.unreferenced]
+        place = self._table.place(missing)
+        reason = "they may have its events, if the log was put back from a backup"
+        return [
+            f"{place}: is missing, so the data files that no commit refers to were not removed: {reason}. {REMEDY}"
+        ]
 
     def spare_what_has_no_whole_successor(self, on_progress: Callable[[int, int], None] | None) -> list[str]:
         """Leaves replaced files whose successors are missing or damaged: they have the events. Gives a sentence on each such successor."""
@@ -319,6 +356,14 @@ def _is_whole(table: Store, name: str, sha256: str) -> bool:
             return hashed.sha256 == sha256
     except FileMissing:
         return False
+
+
+def _is_missing(table: Store, name: str) -> bool:
+    try:
+        table.size(name)
+    except FileMissing:
+        return True
+    return False
 
 
 def _pointed_to(table: Store) -> set[str]:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from event_archive.storage.store import Store
 
 _FILES_AT_ONCE = 4
-_STRETCH_ENTRIES = 256
-_STRETCH_BYTES = 2**24
+_STRETCH_COMMITS = 64
+_STRETCH_BYTES = 2**28
+_STRETCH_ENTRY_BYTES = 2**24
 
 
 class CopyRefused(EventArchiveError):
@@ -69,17 +70,23 @@ class _Stretch:
 
     segment: SegmentFact | None = None
     commits: list[tuple[Commit, bytes]] = field(default_factory=list)
-    size_bytes: int = 0
+    entry_bytes: int = 0
+    file_bytes: int = 0
 
     def add(self, commit: Commit, entry: bytes) -> None:
         self.commits.append((commit, entry))
-        self.size_bytes += len(entry)
+        self.entry_bytes += len(entry)
+        self.file_bytes += sum(file.size_bytes for file in commit.added)
 
     @property
     def is_full(self) -> bool:
         if self.segment is not None:
             return self.commits[-1][0].version == self.segment.last
-        return len(self.commits) >= _STRETCH_ENTRIES or self.size_bytes >= _STRETCH_BYTES
+        return (
+            len(self.commits) >= _STRETCH_COMMITS
+            or self.entry_bytes >= _STRETCH_ENTRY_BYTES
+            or self.file_bytes >= _STRETCH_BYTES
+        )
 
 
 def streams_of(archive: Store, asked: Sequence[str] | None = None) -> list[str]:
@@ -140,7 +147,8 @@ class _Copying:
 
     def run(self) -> CopyResult:
         started = time.monotonic()
-        there = read_snapshot(self._target)
+        # What a copy that didn't end has left in segments counts for nothing yet: the log goes up to its newest entry.
+        there = read_snapshot(self._target, may_be_cut_off=True)
         pinned = read_snapshot(
             self._source
         )  # in this order: the source may grow meanwhile, and so may its copy
@@ -184,6 +192,7 @@ class _Copying:
         }
         with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
             for stretch in self._stretches(pinned.version, after, whole):
+                self._refuse_others(stretch)
                 self._copy_files(stretch, pool)
                 if stretch.segment is None:
                     self._copy_entries(stretch)
@@ -302,8 +311,9 @@ class _Copying:
         for commit, _ in stretch.commits:
             if commit.sealed is not None:
                 self._copy_sealed(commit.sealed)
-        self._copy_own(segment.name, segment.sha256)
+        # As late as can be: beside other entries of the target's own the segment would contradict them.
         self._refuse_others(stretch)
+        self._copy_own(segment.name, segment.sha256)
         if seal := self._seals.get(segment.last):
             # Now, since Delta's readers can't get over the entries that never come unless there is a checkpoint.
             self._copy_ends_of(seal)
@@ -334,16 +344,17 @@ class _Copying:
                 continue
 
     def _copy_own(self, name: str, sha256: str) -> None:
-        """A file that a seal names, unless the target has one of that name."""
-        folder, _, last = name.rpartition("/")
-        if folder == layout.OWN_FOLDER and last in self._names:
-            return
-        content = self._source.read(name)
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise ArchiveDamaged(
-                f"{self._source.place(name)}: is damaged: it doesn't have the SHA-256 that the log says. {REMEDY}"
-            )
-        if self._target.put_new(name, content):
+        """A file that a seal names, unless the target has these very bytes; they are read."""
+        last = name.rpartition("/")[2]
+        there = _read(self._target, name)
+        if there is None or hashlib.sha256(there).hexdigest() != sha256:
+            content = self._source.read(name)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ArchiveDamaged(
+                    f"{self._source.place(name)}: is damaged: it doesn't have the SHA-256 that the log says. {REMEDY}"
+                )
+            if there is not None or not self._target.put_new(name, content):
+                self._target.restore(name, [content], sha256=sha256)  # the log says which bytes belong there
             self._bytes += len(content)
         self._names.add(last)
 
@@ -360,7 +371,7 @@ class _Copying:
                 continue
             state = decode_state(self._target.read(seal.state))
             pointer = pointer_to(state, self._target.size(seal.checkpoint))
-            if not _holds(self._target, layout.LAST_CHECKPOINT, pointer):
+            if _read(self._target, layout.LAST_CHECKPOINT) != pointer:
                 self._target.restore(
                     layout.LAST_CHECKPOINT, [pointer], sha256=hashlib.sha256(pointer).hexdigest()
                 )
@@ -401,8 +412,8 @@ def _differing(source: Store, target: Store, first: int = 0) -> EventArchiveErro
     return ArchiveDamaged(f"{target.url}: its log reads differently each time. {REMEDY}")
 
 
-def _holds(table: Store, name: str, content: bytes) -> bool:
+def _read(table: Store, name: str) -> bytes | None:
     try:
-        return table.read(name) == content
+        return table.read(name)
     except FileMissing:
-        return False
+        return None

@@ -14,7 +14,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from event_archive.archive.history import iter_commits, iter_entries, newest_version
+from event_archive import layout
+from event_archive.archive.history import iter_commits, iter_entries, iter_proved_entries, newest_version
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.archive.state import readable_states
 from event_archive.errors import ArchiveDamaged, FileMissing, UsageError
@@ -166,7 +167,8 @@ def _decode_lines(path: Path, content: bytes) -> Iterator[HeadDocument]:
 def contains_head(table: Store, head: StreamHead) -> str | None:
     """Whether a table still contains a head.
 
-    What came before the head is proved only as far as it is read, which is from the newest state before it; `verify` proves it all.
+    Proved is the chain from the head to the newest entry of the log folder. What came before the head is proved only as far as it is read,
+    which is from the newest state before it; `verify` proves it all.
 
     Returns:
         None if it does, else a sentence that says what is wrong: cut off, replaced, another table, damaged.
@@ -182,7 +184,7 @@ def contains_heads(table: Store, heads: Sequence[StreamHead]) -> list[str | None
     except (ArchiveDamaged, FileMissing) as error:
         return [str(error) if head.version >= 0 else None for head in heads]
     asked = [head for head in dict.fromkeys(heads) if head.version >= 0]
-    hashes = _hashes(table, {head.version for head in asked if head.version <= newest})
+    hashes = _proved_hashes(table, [head for head in asked if head.version <= newest])
     answers = {head: _fault_of_place(head, newest, table_id, hashes.get(head.version)) for head in asked}
     answers |= _faults_of_counts(table, [head for head, fault in answers.items() if fault is None])
     return [answers.get(head) for head in heads]
@@ -212,17 +214,77 @@ def _fault_of_place(
     return None
 
 
+def _proved_hashes(table: Store, heads: list[StreamHead]) -> dict[int, str | ArchiveDamaged]:
+    """SHA-256 of the entries of these heads' versions in the chain that ends with the log folder's newest entry, or why there is no such chain.
+
+    No entry is looked up by its version: whoever can write to the archive could leave the true one beside another history. The walk begins
+    with the hash that the oldest head says. Only if no chain goes on from there it begins with the first entry; and if that is damaged,
+    behind the damage.
+    """
+    versions = {head.version for head in heads}
+    found: dict[int, str | ArchiveDamaged] = {}
+    for base in _bases(heads, found):
+        try:
+            walked = {version: sha256 for version, sha256 in _chain(table, base) if version in versions}
+        except (ArchiveDamaged, FileMissing) as error:
+            fault = error if isinstance(error, ArchiveDamaged) else ArchiveDamaged(str(error))
+            found |= {version: found.get(version, fault) for version in versions}
+        else:
+            found |= walked
+    return found
+
+
+def _bases(
+    heads: list[StreamHead], found: dict[int, str | ArchiveDamaged]
+) -> Iterator[tuple[int, str] | None]:
+    """Where walks begin, until all is found; few enough that many heads of another history don't cost a walk each."""
+
+    def is_open(version: int) -> bool:
+        return not isinstance(found.get(version), str)
+
+    said = sorted({(head.version, head.chain_hash) for head in heads if head.chain_hash})
+    for number, base in enumerate(said[:_FEW]):
+        if is_open(base[0]):
+            yield base
+        if number == 0 and any(is_open(version) for version, _ in said):
+            yield None
+    for base in said[: -_FEW - 1 : -1]:
+        if is_open(base[0]):
+            yield base
+
+
+def _chain(table: Store, base: tuple[int, str] | None) -> Iterator[tuple[int, str]]:
+    """Versions and SHA-256 from a base on, which is the first, to the newest entry of the log folder.
+
+    Raises:
+        ArchiveDamaged: the newest entry isn't built on the base.
+    """
+    newest = -1
+    if base is not None:
+        yield base
+    for commit, _ in iter_proved_entries(table, after=base):
+        newest = commit.version
+        yield newest, commit.entry_sha256
+    if base is not None and newest < 0:
+        # The base is the newest entry itself, which lies in the log folder.
+        sha256 = hashlib.sha256(table.read(layout.entry_name(base[0]))).hexdigest()
+        if sha256 != base[1]:
+            yield base[0], sha256
+
+
 def _faults_of_counts(table: Store, heads: list[StreamHead]) -> dict[StreamHead, str | None]:
     """What is wrong with the numbers of events and bytes up to each of these heads, whose entries are the right ones."""
     if not heads:
         return {}
-    counted = _Counting(heads, None)
-    try:
-        for name, sha256, state in readable_states(table, until=min(head.version for head in heads)):
-            counted = _Counting(heads, state)
+    for name, sha256, state in readable_states(table, until=min(head.version for head in heads)):
+        counted = _Counting(heads, state)
+        try:
             if counted.go_on(table, seal=(name, sha256)):
                 return counted.faults
-        counted = _Counting(heads, None)  # no state comes before them
+        except (ArchiveDamaged, FileMissing):
+            continue  # the state may be the one that is wrong: the whole log tells
+    counted = _Counting(heads, None)
+    try:
         counted.go_on(table, seal=None)
     except (ArchiveDamaged, FileMissing) as error:
         return {head: counted.faults.get(head, str(error)) for head in heads}
@@ -268,26 +330,6 @@ class _Counting:
                 else f"up to commit {version} the log has {self._events} events with {self._value_bytes} bytes, and the head says "
                 f"{head.events} with {head.value_bytes}."
             )
-
-
-def _hashes(table: Store, versions: set[int]) -> dict[int, str | ArchiveDamaged]:
-    """SHA-256 of the entries of these versions, or why one can't be read; of many in one pass over the log."""
-    found: dict[int, str | ArchiveDamaged] = {}
-    if len(versions) > _FEW:
-        try:
-            for version, entry in iter_entries(table, first=min(versions)):
-                if version in versions:
-                    found[version] = hashlib.sha256(entry).hexdigest()
-                    if len(found) == len(versions):
-                        break
-        except ArchiveDamaged as error:
-            found |= dict.fromkeys(versions - found.keys(), error)
-    for version in versions - found.keys():
-        try:
-            found[version] = _entry_sha256(table, version)
-        except ArchiveDamaged as error:
-            found[version] = error
-    return found
 
 
 def _entry_sha256(table: Store, version: int) -> str:

@@ -4,6 +4,9 @@ The walk goes from the newest entry to the first: each entry says which hash the
 anywhere are right or wrong, whoever offers them. Only the newest entry has no successor; for it a head says it, or its own
 hash of itself where that can still be read.
 
+The newest entry is the newest of the log folder. Segments that hold newer ones tell that entries were cut off there: those that follow on
+the folder's newest entry without a doubt are put back. Never does such a segment outvote an entry of the folder that is whole.
+
 What doesn't live here: data files, and putting anything in its place (`repair`).
 """
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from event_archive.storage.store import Store
 
 _DECODED = 2
+_FOLLOWING = "a segment with entries that follow on the newest one of the log folder; only a head tells whether more came after them"
 _SHOWN_HASH = re.compile(rb'"entrySha256":"([0-9a-f]{64})"')
 
 
@@ -43,6 +47,8 @@ class WrongFile:
     """Of what it must be; empty if not even that is known."""
     found_in: str
     """Where the content comes from; or, without one, what is needed."""
+    is_entry_missing: bool = False
+    """Whether it is a log entry where none is: then nothing may be replaced, should there be one by now."""
 
 
 @dataclass(slots=True)
@@ -50,10 +56,12 @@ class LogFindings:
     """What the walk found."""
 
     version: int = -1
-    """Newest version that the log has, or must have."""
+    """Newest version that the log has, or must have. Not what a segment says that doesn't follow on the log."""
     wrong: list[WrongFile] = field(default_factory=list)
     files: list[DataFile] = field(default_factory=list)
     """Data files that are part of the table at that version."""
+    stray: list[WrongFile] = field(default_factory=list)
+    """Segments that reach beyond the log and don't follow on it; while they lie there no table is opened."""
     seals: list[Sealed] = field(default_factory=list)
     """All seals, the newest first."""
     is_known: bool = True
@@ -81,12 +89,13 @@ class _Copies:
         self.store = store
         self.versions = frozenset(log_versions(store))
         self.segments = segments_of(store)
-        self._decoded: dict[str, dict[int, bytes]] = {}
+        self._decoded: dict[str, tuple[dict[int, bytes], str]] = {}
         self._at_hand: tuple[int, bytes | None] = (-1, None)
 
     @property
     def newest(self) -> int:
-        return max([-1, *self.versions, *(segment.last for segment in self.segments)])
+        """Of the log folder, where the newest entry always lies."""
+        return max(self.versions, default=-1)
 
     def in_folder(self, version: int) -> bytes | None:
         if version not in self.versions:
@@ -99,9 +108,21 @@ class _Copies:
         return self._at_hand[1]
 
     def in_segments(self, version: int) -> Iterator[bytes]:
+        """Copies from any segments that decode."""
+        return (entry for entry, _, _ in self._in_segments(version))
+
+    def in_whole_segments(self, version: int) -> Iterator[tuple[bytes, str]]:
+        """Copies from segments whose bytes are those that their name says, with the SHA-256 of each segment."""
+        for entry, segment, sha256 in self._in_segments(version):
+            if layout.segment_name(segment.first, segment.last, sha256) == segment.name:
+                yield entry, sha256
+
+    def _in_segments(self, version: int) -> Iterator[tuple[bytes, Segment, str]]:
         for segment in self.segments:
-            if segment.first <= version <= segment.last and (entry := self._entries(segment).get(version)):
-                yield entry
+            if segment.first <= version <= segment.last:
+                entries, sha256 = self._content(segment)
+                if version in entries:
+                    yield entries[version], segment, sha256
 
     def all(self, version: int) -> Iterator[bytes]:
         entry = self.in_folder(version)
@@ -109,15 +130,28 @@ class _Copies:
             yield entry
         yield from self.in_segments(version)
 
-    def _entries(self, segment: Segment) -> dict[int, bytes]:
+    def next_known(self, below: int) -> int:
+        """The newest version below one of which there is a copy; -1 if there is none."""
+        found = max((version for version in self.versions if version < below), default=-1)
+        for segment in self.segments:
+            last = min(segment.last, below - 1)
+            if segment.first <= last and last > found and last in self._content(segment)[0]:
+                found = last
+        return found
+
+    def _content(self, segment: Segment) -> tuple[dict[int, bytes], str]:
+        """Entries of a segment, none if it doesn't decode or has others than its name says; and its SHA-256."""
         if segment.name not in self._decoded:
+            entries, sha256 = {}, ""
             try:
-                entries = dict(decode_segment(segment, self.store.read(segment.name)))
+                content = self.store.read(segment.name)
+                sha256 = _sha256(content)
+                entries = dict(decode_segment(segment, content))
             except (ArchiveDamaged, FileMissing):
-                entries = {}
+                pass
             while len(self._decoded) >= _DECODED:
                 self._decoded.pop(next(iter(self._decoded)))
-            self._decoded[segment.name] = entries
+            self._decoded[segment.name] = entries, sha256
         return self._decoded[segment.name]
 
 
@@ -137,27 +171,103 @@ class _Walk:
         self._own = _Copies(table)
         self._other = _Copies(other) if other else None
         self._heads = {head.version: head.chain_hash for head in heads if head.chain_hash}
-        self._found = LogFindings(version=max([self._own.newest, *self._heads]))
         self._facts: dict[int, SegmentFact] = {}  # by last version
         self._sealed_until = -1
         self._removed: set[str] = set()
         self._lost: _LostSegment | None = None
+        self._known_until = -1
+        self._followers: dict[int, str] = {}
+        self._followers = self._following()
+        self._found = LogFindings(version=max([self._own.newest, *self._followers, *self._heads]))
 
     def run(self) -> LogFindings:
         expected: str | None = None
-        for version in range(self._found.version, -1, -1):
-            if head := self._heads.get(version):
+        version = self._found.version
+        while version >= 0:
+            head = self._heads.get(version)
+            if head is not None:
                 self._refuse_another_history(version, head, expected)
+            expected = expected or head or self._followers.get(version)
+            has_copy = next(self._own.all(version), None) is not None
+            if expected is None and not has_copy and version not in self._facts:
+                version = self._pass_over_gap(version)
+                continue
             self._begin_segment(version)
-            expected = self._take(version, expected or head)
+            expected = self._take(version, expected)
+            version -= 1
         self._found.files.reverse()
+        self._note_stray_segments()
         return self._found
+
+    def _following(self) -> dict[int, str]:
+        """SHA-256 of the entries that segments have beyond the newest one of the folder and that follow on it, by version.
+
+        Where two histories follow, or a head says another hash, nothing is known.
+        """
+        version = self._own.newest
+        before: str | None = None
+        if version >= 0:
+            entry, _ = self._right_entry(version, self._heads.get(version))
+            if entry is None:
+                return {}
+            before = _sha256(entry)
+        found: dict[int, str] = {}
+        while True:
+            version += 1
+            entries = {
+                entry
+                for entry, _ in self._own.in_whole_segments(version)
+                if _is_right(version, entry, self._heads.get(version))
+                and parse_entry(version, entry)[1] == before
+            }
+            if len(entries) != 1:
+                return found
+            before = found[version] = _sha256(entries.pop())
+
+    def _pass_over_gap(self, version: int) -> int:
+        """Notes versions of which nothing is left or told; returns the next one of which something is.
+
+        They are one finding, however many they are: the name of a stray file may claim any version.
+        """
+        last_known = max(
+            [
+                self._own.next_known(version),
+                *(known for known in (*self._heads, *self._facts) if known < version),
+            ]
+        )
+        self._found.is_known = False
+        self._drop_segment(version)
+        others = f", and so are all before it down to {last_known + 1}" if last_known < version - 1 else ""
+        self._found.wrong.append(
+            WrongFile(layout.entry_name(version), f"is missing{others}", None, "", self._needed(None))
+        )
+        return last_known
+
+    def _note_stray_segments(self) -> None:
+        """Notes segments that still reach beyond the newest entry of the folder when everything is put back."""
+        end = max(self._own.newest, self._known_until)
+        for segment in self._own.segments:
+            if segment.last > end:
+                self._found.stray.append(
+                    WrongFile(
+                        segment.name,
+                        f"says that the log has entries up to {segment.last}, and it ends at {end}",
+                        None,
+                        "",
+                        f"nothing shows that they follow on entry {end}: if that is the newest one, move this file out of the archive; "
+                        "if not, name a head (--head FILE) or an archive that has the entries (--from)",
+                    )
+                )
 
     def _refuse_another_history(self, version: int, head: str, expected: str | None) -> None:
         """A head may tell what is lost, but never that something which is whole must go."""
         found = {expected} if expected else set()
-        if not found:
-            found = {_sha256(entry) for entry in self._own.all(version) if _is_right(version, entry, None)}
+        if not found and version <= self._own.newest:
+            entry = self._own.in_folder(version)
+            there = (
+                [entry] if entry is not None else [entry for entry, _ in self._own.in_whole_segments(version)]
+            )
+            found = {_sha256(entry) for entry in there if _is_right(version, entry, None)}
         if found and head not in found:
             raise ArchiveDamaged(
                 f"{self._table.url}: a head says that log entry {version} has the SHA-256 {head}, but the log has a whole one with "
@@ -173,6 +283,7 @@ class _Walk:
             self._found.is_known = False
             self._drop_segment(version)
             return None
+        self._known_until = max(self._known_until, version)
         if self._lost is not None:
             self._lost.entries.append(entry)
             if version == self._lost.fact.first:
@@ -192,16 +303,42 @@ class _Walk:
 
     def _right_entry(self, version: int, expected: str | None) -> tuple[bytes | None, str]:
         """The bytes that the entry must have, and where they were found."""
-        for entry in self._own.all(version):
+        copies = self._own.all(version) if expected is not None else self._vouched(version)
+        for entry in copies:
             if _is_right(version, entry, expected):
-                return entry, "another copy in this archive"
+                return entry, _FOLLOWING if version in self._followers else "another copy in this archive"
         if self._other is None:
             return None, ""
+        sealed = {fact.sha256 for fact in self._facts.values()}
+        for entry, segment in self._other.in_whole_segments(version):
+            if segment in sealed and _is_right(version, entry, expected):
+                return entry, self._other.store.url
         shown = {match for entry in self._own.all(version) for match in _SHOWN_HASH.findall(entry)}
         for entry in self._other.all(version):
             if _is_right(version, entry, expected) and (expected or shown & {*_SHOWN_HASH.findall(entry)}):
                 return entry, self._other.store.url
         return None, ""
+
+    def _vouched(self, version: int) -> Iterator[bytes]:
+        """Copies that may be believed where no chain demands any: the folder's, and those of segments that it doesn't speak against.
+
+        Segments that a seal names come first. Beyond the newest entry of the folder there is nothing to be believed.
+        """
+        if version > self._own.newest:
+            return
+        mine = self._own.in_folder(version)
+        if mine is not None:
+            yield mine
+        there = list(self._own.in_whole_segments(version))
+        sealed = {fact.sha256 for fact in self._facts.values()}
+        yield from (entry for entry, segment in there if segment in sealed)
+        shown = {*_SHOWN_HASH.findall(mine or b"")}
+        before = self._own.in_folder(version - 1)
+        for entry, _ in there:
+            if not _is_right(version, entry, None) or (shown and not shown & {*_SHOWN_HASH.findall(entry)}):
+                continue
+            if before is None or parse_entry(version, entry)[1] in (None, _sha256(before)):
+                yield entry
 
     def _judge(self, version: int, right: bytes | None, expected: str | None, found_in: str) -> None:
         """Notes what is wrong with the copy in the log folder."""
@@ -211,7 +348,7 @@ class _Walk:
             return
         if mine is None and right is not None and version <= self._sealed_until:
             return
-        if mine is None and right in [*self._own.in_segments(version)]:
+        if mine is None and version < self._own.newest and right in [*self._own.in_segments(version)]:
             return  # of a copy that hasn't come to the seal yet
         if mine is None:
             fault = "is missing"
@@ -221,7 +358,7 @@ class _Walk:
             fault = entry_fault(mine) or "is not the entry that the one after it was built on"
         needed = found_in if right is not None else self._needed(expected)
         sha256 = hashlib.sha256(right).hexdigest() if right is not None else expected or ""
-        self._found.wrong.append(WrongFile(name, fault, right, sha256, needed))
+        self._found.wrong.append(WrongFile(name, fault, right, sha256, needed, is_entry_missing=mine is None))
 
     def _needed(self, expected: str | None) -> str:
         if expected is not None:

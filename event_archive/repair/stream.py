@@ -140,6 +140,8 @@ class _Repair:
         is_log_whole = found.is_known and (not self._dry_run or not found.wrong)
         for wrong in wrong_ends(self._table, self._other, found.seals, is_log_whole=is_log_whole):
             self._put_known(wrong)
+        for wrong in found.stray:
+            self._put_known(wrong)
         return RepairReport(
             stream=self._table.name,
             version=found.version,
@@ -157,8 +159,13 @@ class _Repair:
         if wrong.content is None:
             self._note(wrong.name, wrong.fault, NOT_REPAIRED, wrong.found_in)
             return
-        if not self._dry_run:
+        if self._dry_run:
+            pass
+        elif not wrong.is_entry_missing:
             self._table.restore(wrong.name, [wrong.content], sha256=wrong.sha256)
+        elif not self._table.put_new(wrong.name, wrong.content):
+            self._note(wrong.name, wrong.fault, NOT_REPAIRED, "another process has put one there meanwhile")
+            return
         self._note(
             wrong.name,
             wrong.fault,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from event_archive import clean, layout
+from event_archive.archive.history import iter_commits
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.clean import CleanResult, Reason, clean_stream
 from event_archive.compaction.days import compact_stream
@@ -288,7 +290,7 @@ def test_what_no_seal_names_is_removed_after_a_day(topic_project: Project) -> No
 
 def test_a_checkpoint_to_which_readers_are_pointed_stays(topic_project: Project) -> None:
     """Another Delta writer may have made it."""
-    a_day_of_commits(topic_project.store, commits=3)
+    sealed_often(topic_project)
     put(topic_project, layout.checkpoint_name(2))
     put(topic_project, layout.checkpoint_name(1))
     put(topic_project, layout.LAST_CHECKPOINT, content=json.dumps({"version": 2}).encode())
@@ -361,3 +363,92 @@ def test_a_stream_without_a_table_has_nothing_to_remove(topic_project: Project) 
     """It is no error either."""
     assert cleaned(topic_project).removed == ()
     assert topic_project.run("clean").returncode == 0
+
+
+def test_the_only_files_that_have_events_stay_when_the_log_was_put_back_from_a_backup(
+    topic_project: Project,
+) -> None:
+    """The backup is from before a compaction: its files are gone, and what took their place belongs to no commit."""
+    a_day_of_commits(topic_project.store, commits=5)
+    backup = shutil.copytree(topic_project.table / "_delta_log", topic_project.folder / "backup")
+    compact_stream(topic_project.config(), "events")
+    rows = all_rows(topic_project.store)
+    assert len(cleaned(topic_project, now=IN_EIGHT_DAYS).removed) == 5
+    now = (topic_project.table / "_delta_log").rename(topic_project.folder / "now")
+    shutil.copytree(backup, topic_project.table / "_delta_log")
+    age_everything(topic_project)
+    result = cleaned(topic_project, now=IN_EIGHT_DAYS)
+    assert result.removed == ()
+    (problem,) = result.problems
+    assert "is missing, so the data files that no commit refers to were not removed" in problem
+    shutil.rmtree(topic_project.table / "_delta_log")
+    now.rename(topic_project.table / "_delta_log")
+    assert all_rows(topic_project.store) == rows
+
+
+def test_nothing_is_removed_while_segments_tell_of_newer_entries(topic_project: Project) -> None:
+    """The log was cut off, and what looks useless may belong to what is missing."""
+    a_day_of_commits(topic_project.store, commits=5)
+    assert seal(topic_project.store, at_least=3) is not None
+    put(topic_project, layout.data_file_name(dt.date(2026, 3, 1), 3, "ab"))
+    for version in (5, 6):
+        (topic_project.table / layout.entry_name(version)).unlink()
+    age_everything(topic_project)
+    before = names_in(topic_project)
+    with pytest.raises(ArchiveDamaged, match="its newest entries are missing"):
+        cleaned(topic_project, now=IN_EIGHT_DAYS)
+    assert names_in(topic_project) == before
+
+
+def test_what_the_next_seal_may_take_stays(topic_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seal was killed behind its segment long ago; the next one makes the same bytes, and must not lose them to a clean beside it."""
+    from event_archive import sealing
+
+    table = topic_project.store
+    a_day_of_commits(table, commits=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "encode_state", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            seal(table, at_least=3)
+    (left,) = (name for name in names_in(topic_project) if "/entries-" in name)
+    put(topic_project, layout.data_file_name(dt.date(2026, 3, 1), 3, "ab"))
+    age_everything(topic_project)
+    delete = type(table).delete
+
+    def delete_beside_a_seal(store: Any, name: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(table), "delete", delete)
+            seal(table, at_least=3)
+        delete(store, name)
+
+    monkeypatch.setattr(type(table), "delete", delete_beside_a_seal)
+    assert reasons(cleaned(topic_project)) == {Reason.unreferenced}
+    assert left in names_in(topic_project)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_seal_takes_at_this_moment_stays(
+    topic_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is read once more before the first file of a seal goes."""
+    sealed_often(topic_project)
+    table = topic_project.store
+    (newest,) = (c for c in iter_commits(table) if c.version == read_snapshot(table).version)
+    assert newest.sealed is not None
+    age_everything(topic_project)
+    entry = topic_project.table / layout.entry_name(newest.version)
+    to_come = entry.rename(topic_project.folder / "entry")
+    named = {newest.sealed.state, newest.sealed.checkpoint, newest.sealed.segments[0].name}
+    choose = clean._Choice.spare_what_has_no_whole_successor
+
+    def late(choice: Any, *arguments: Any) -> Any:
+        choice.removed += [clean.Removed(name, 1, Reason.unsealed) for name in sorted(named)]
+        to_come.rename(entry)
+        return choose(choice, *arguments)
+
+    monkeypatch.setattr(clean._Choice, "spare_what_has_no_whole_successor", late)
+    cleaned(topic_project)
+    assert named <= names_in(topic_project)

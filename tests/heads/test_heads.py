@@ -7,12 +7,14 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from event_archive import layout
-from event_archive.archive.history import iter_commits, iter_entries, log_versions
+from event_archive.archive import history
+from event_archive.archive.history import iter_commits, log_versions
+from event_archive.archive.segments import encode_segment
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.archive.state import decode_state, encode_state, state_names
 from event_archive.errors import UsageError
@@ -180,16 +182,21 @@ def test_many_heads_are_looked_up_in_one_pass(project: Project, monkeypatch: pyt
     """A file that has recorded every commit of ten years mustn't cost the log once for each."""
     seal_twice(project)
     found = heads_of(project)
-    passes: list[int] = []
+    passes: list[str] = []
+    for name in ("iter_entries", "iter_proved_entries", "iter_commits"):
 
-    def noted(*arguments: object, **more: object) -> Iterator[tuple[int, bytes]]:
-        passes.append(1)
-        return iter_entries(*arguments, **more)  # type: ignore[arg-type]
+        def noted(*arguments: Any, name: str = name, **more: Any) -> Any:
+            passes.append(name)
+            return getattr(history, name)(*arguments, **more)
 
-    monkeypatch.setattr(heads_module, "iter_entries", noted)
+        monkeypatch.setattr(heads_module, name, noted)
     assert contains_heads(project.store, found) == [None] * len(found)
     assert len(found) > 10
-    assert len(passes) <= 2
+    assert sorted(passes) == ["iter_commits", "iter_entries", "iter_proved_entries"]
+    passes.clear()
+    wrong = [replace(head, chain_hash="0" * 64) for head in found]
+    assert all(fault and "was replaced" in fault for fault in contains_heads(project.store, wrong))
+    assert len(passes) <= 3
 
 
 def test_damage_before_the_head_is_said_and_no_exception(project: Project) -> None:
@@ -259,3 +266,65 @@ def test_a_copy_contains_the_head_of_its_source(project: Project) -> None:
     ingest_files(project, 2)
     shutil.copytree(project.table, project.folder / "copy")
     assert contains_head(FolderStore(project.folder / "copy"), read_head(project.store)) is None
+
+
+def test_a_true_entry_that_is_left_beside_another_history_proves_nothing(project: Project) -> None:
+    """Whoever replaces a history may leave the old entries in a segment that no seal names: the chain to the newest entry tells."""
+    ingest_files(project, 6)
+    head = read_head(project.store)
+    old = [project.store.read(layout.entry_name(version)) for version in range(head.version + 1)]
+    for version in range(2, head.version + 1):
+        (project.table / layout.entry_name(version)).unlink()
+    ingest_files(project, 6, first=20)
+    assert seal(project.store, at_least=3)
+    ingest_files(project, 4, first=30)
+    assert seal(project.store, at_least=3)
+    assert log_versions(project.store)[0] > head.version
+    forged = encode_segment(0, [*old, *(old[-1],) * 4])
+    name = layout.segment_name(0, head.version + 4, hashlib.sha256(forged).hexdigest())
+    (project.table / name).write_bytes(forged)
+    found = dict(history.iter_entries(project.store))[head.version]
+    assert hashlib.sha256(found).hexdigest() == head.chain_hash, "looked up by its version it is there"
+    assert contains_head(project.store, head) is not None
+
+
+def test_a_state_that_no_seal_names_is_as_good_as_absent(project: Project) -> None:
+    """Also one that stands on an entry that never was."""
+    seal_twice(project)
+    ingest_files(project, 2, first=40)
+    head = read_head(project.store)
+    _, name = state_names(project.store)[0]
+    content = encode_state(
+        replace(decode_state(project.store.read(name)), version=head.version - 1, entry_sha256="0" * 64)
+    )
+    forged = layout.state_name(head.version - 1, hashlib.sha256(content).hexdigest())
+    (project.table / forged).write_bytes(content)
+    assert contains_head(project.store, head) is None
+
+
+def test_heads_behind_damage_are_still_proved(project: Project) -> None:
+    """An entry that is lost in the middle is said of the heads before it."""
+    ingest_files(project, 22)
+    found = heads_of(project)
+    (project.table / layout.entry_name(20)).write_bytes(b"")
+    hashes = heads_module._proved_hashes(project.store, found)
+    assert [version for version in sorted(hashes) if isinstance(hashes[version], str)] == [20, 21, 22]
+    assert all(contains_heads(project.store, found))
+
+
+def test_many_wrong_heads_of_a_damaged_log_are_few_walks(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can't be proved is said of each, and doesn't cost the log once for each."""
+    ingest_files(project, 25)
+    wrong = [replace(head, chain_hash="0" * 64) for head in heads_of(project)]
+    (project.table / layout.entry_name(20)).write_bytes(b"")
+    walks: list[int] = []
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        walks.append(1)
+        return history.iter_proved_entries(*arguments, **more)
+
+    monkeypatch.setattr(heads_module, "iter_proved_entries", noted)
+    assert all(contains_heads(project.store, wrong))
+    assert len(walks) < len(wrong) - 4

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -380,3 +381,82 @@ def test_the_command_names_each_file(sealed: Project) -> None:
         == read_snapshot(sealed.store).files[3].sha256
     )
     assert "Nothing is damaged" in sealed.run("repair", "events", "--from", "copy").stdout
+
+
+def cut_off(project: Project, first: int) -> None:
+    """Removes the newest entries from the log folder."""
+    for version in log_versions(project.store):
+        if version >= first:
+            (project.table / layout.entry_name(version)).unlink()
+
+
+@pytest.mark.parametrize("first", [4, 0])
+def test_entries_that_only_a_segment_still_has_are_put_back(project: Project, first: int) -> None:
+    """Those that follow on the newest one of the folder, or all if it is empty: the table opens again, up to what is known."""
+    ingest_files(project, 5)
+    assert seal(project.store, at_least=3)
+    whole = tree(project.store)
+    cut_off(project, first)
+    with pytest.raises(ArchiveDamaged):
+        read_snapshot(project.store)
+    report = repair_stream(project.store)
+    assert report.is_whole, report.items
+    assert [item.name for item in report.items] == [layout.entry_name(v) for v in range(first, 6)]
+    assert all("only a head tells whether more came after them" in item.remark for item in report.items)
+    assert read_snapshot(project.store).version == 5
+    assert tree(project.store) == {n: c for n, c in whole.items() if n != layout.entry_name(6)}
+    assert repair_stream(project.store).items == ()
+
+
+def test_a_leftover_segment_never_outvotes_an_entry_that_is_whole(project: Project) -> None:
+    """The log went on differently after its end was lost: what was acknowledged then stays, damaged or not."""
+    ingest_files(project, 8)
+    assert seal(project.store, at_least=3)
+    (leftover,) = segments_of(project.store)
+    content = project.store.read(leftover.name)
+    shutil.rmtree(project.table / layout.OWN_FOLDER)
+    for path in project.table.glob("_delta_log/*checkpoint*"):
+        path.unlink()
+    cut_off(project, 7)
+    ingest_files(project, 1, first=20)
+    assert log_versions(project.store)[-1] == 7
+    project.store.put_new(leftover.name, content)
+    entries = {v: project.store.read(layout.entry_name(v)) for v in log_versions(project.store)}
+    (item,) = repair_stream(project.store).items
+    assert (item.name, item.outcome) == (leftover.name, NOT_REPAIRED)
+    assert "move this file out of the archive" in item.remark
+    assert {v: project.store.read(layout.entry_name(v)) for v in log_versions(project.store)} == entries
+    newest = project.table / layout.entry_name(7)
+    newest.write_bytes(newest.read_bytes()[:-9])
+    damaged = newest.read_bytes()
+    assert not repair_stream(project.store).is_whole
+    assert newest.read_bytes() == damaged
+    newest.write_bytes(entries[7])
+    project.table.joinpath(leftover.name).unlink()
+    ingest_files(project, 1, first=30)
+    project.store.put_new(leftover.name, content)
+    assert repair_stream(project.store).items == (), (
+        "the log is longer than the leftover, which is none of its business"
+    )
+    newest = project.table / layout.entry_name(8)
+    newest.write_bytes(b"")
+    assert not repair_stream(project.store).is_whole
+    assert newest.read_bytes() == b"", "what the leftover has was built on another entry"
+
+
+def test_names_that_claim_absurd_versions_are_findings_and_no_loop(project: Project) -> None:
+    """Of a segment, of an entry, and in a head."""
+    ingest_files(project, 3)
+    far = 10**19
+    path = project.table / layout.segment_name(0, far, "0" * 64)
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    (item,) = repair_stream(project.store).items
+    assert (item.name, item.outcome) == (layout.segment_name(0, far, "0" * 64), NOT_REPAIRED)
+    path.unlink()
+    head = replace(read_head(project.store), version=far)
+    report = repair_stream(project.store, heads=[head])
+    assert [item.name for item in report.items] == [layout.entry_name(far - 1), layout.entry_name(far)]
+    assert "all before it down to 4" in report.items[0].fault
+    (project.table / layout.entry_name(far)).write_bytes(b"x")
+    assert len(repair_stream(project.store).items) == 2
