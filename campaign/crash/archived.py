@@ -33,7 +33,7 @@ LONG = dt.timedelta(days=30)
 """After which `clean` removes all that it may."""
 _NO_TIMESTAMP = (0, -1)
 _PREPARED = "prepared.json"
-_CUT_OFF = "its newest entries were cut off"
+_UNFINISHED = ("its newest entries were cut off", "where Delta's readers need it")
 
 
 def configure(folder: Path) -> None:
@@ -114,7 +114,11 @@ def check_archive(
 def _prove(folder: Path, archive: str, acknowledged: int, *, is_copy: bool = False) -> tuple[str, ...]:
     """Runs `verify`; returns the files that it knows to be of no use."""
     proof = verify_stream(config(folder, archive), STREAM)
-    damages = [str(damage) for damage in proof.damages if not (is_copy and _CUT_OFF in damage.reason)]
+    damages = [
+        str(damage)
+        for damage in proof.damages
+        if not (is_copy and any(reason in damage.reason for reason in _UNFINISHED))
+    ]
     if damages:
         raise TruthFailed(f"verify: {'; '.join(damages)}")
     if proof.version < acknowledged:

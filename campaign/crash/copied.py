@@ -13,6 +13,7 @@ from campaign.crash.keeping import prepare_archive
 from campaign.crash.operations import Acknowledge, After, Fact, Operation
 from campaign.truth import TruthFailed
 from event_archive.copying import copy_stream
+from event_archive.errors import ArchiveDamaged
 from event_archive.repair.stream import repair_stream
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def _check_copied(folder: Path, acknowledged: Sequence[Fact], after: After) -> i
             raise TruthFailed(f"a copy of what is copied moves {again.bytes} bytes")
     # A copy that has not come to its first commit is no archive yet: it may have files and no log.
     compared = 0
-    if snapshot(folder, _COPY).version >= 0 or version >= 0:
-        is_under_way = after == "a crash" and not acknowledged
+    is_under_way = after == "a crash" and not acknowledged
+    if is_under_way and _is_refused(folder):
+        pass  # its segments are ahead of its log: it opens once it was copied to its end
+    elif snapshot(folder, _COPY).version >= 0 or version >= 0:
         compared = check_archive(
             folder,
             acknowledged=version,
@@ -60,6 +63,14 @@ def _check_copied(folder: Path, acknowledged: Sequence[Fact], after: After) -> i
             is_copy=is_under_way,
         )
     return compared + check_archive(folder, acknowledged=newest_acknowledged(folder, ()), after=after)
+
+
+def _is_refused(folder: Path) -> bool:
+    try:
+        snapshot(folder, _COPY)
+    except ArchiveDamaged as error:
+        return "a copy that hasn't ended" in str(error)
+    return False
 
 
 def _prepare_repair(folder: Path) -> None:

@@ -16,6 +16,7 @@ from campaign.crash.archived import (
     snapshot,
 )
 from campaign.crash.operations import Acknowledge, After, Fact, Operation
+from event_archive.errors import SourceProblem
 from event_archive.ingest import Progress, ingest_stream
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def ingest(folder: Path, acknowledge: Acknowledge) -> None:
             acknowledge({"version": before + progress.commits})
 
     result = ingest_stream(config(folder), STREAM, on_progress=show)
+    if result.problems:  # a fault that hit a landing file: it says so, and the next ingest takes it
+        raise SourceProblem("; ".join(map(str, result.problems)))
     acknowledge({"version": result.version})
 
 
