@@ -165,8 +165,8 @@ COPIES = (
     a_bug(
         "a dry run repairs",
         REPAIR,
-        "        if not self._dry_run:\n            self._table.restore(wrong.name",
-        "        if wrong.name:\n            self._table.restore(wrong.name",
+        "        if self._dry_run:\n            pass\n        elif not wrong.is_entry_missing:\n",
+        "        if not wrong.is_entry_missing:\n",
         REPAIRED,
     ),
     a_bug(

@@ -41,7 +41,7 @@ _DICTIONARY_COLUMNS = [
     "ingest_date",
     "commit_version",
 ]
-_BOUNDED_COLUMNS = (
+BOUNDED_COLUMNS = (
     "source_partition",
     "source_offset",
     "event_time",
@@ -49,6 +49,7 @@ _BOUNDED_COLUMNS = (
     "ingested_at",
     "commit_version",
 )
+"""Columns whose smallest and largest values stand in the log."""
 # Statistics over values would copy the longest payloads into the footer and help no reader.
 _STATISTICS_COLUMNS = [name for name in EVENT_SCHEMA.names if name not in ("key", "value", "headers")]
 
@@ -155,7 +156,7 @@ class DataFileWriter:
     def _note_stats(self, table: pa.Table) -> None:
         for name in EVENT_SCHEMA.names:
             self._nulls[name] += table.column(name).null_count
-        for name in _BOUNDED_COLUMNS:
+        for name in BOUNDED_COLUMNS:
             values = table.column(name)
             is_time = pa.types.is_timestamp(values.type)
             # As numbers: pyarrow's way from a timestamp to Python imports pandas wherever it is installed.

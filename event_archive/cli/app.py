@@ -18,7 +18,8 @@ import typer
 
 from event_archive import __version__
 from event_archive.cli import copying, heads, render, repairing, upkeep, verifying
-from event_archive.config import CONFIG_VARIABLE, Config, load_config
+from event_archive.cli.options import ConfigOption, JsonOption, Streams, chosen_streams
+from event_archive.config import load_config
 from event_archive.errors import EventArchiveError, UsageError
 
 app = typer.Typer(
@@ -34,20 +35,6 @@ sources = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(sources, name="sources")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help=f"The configuration; by default ${CONFIG_VARIABLE} or ./event_archive.yaml.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
-Streams = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[STREAM]...", help="Streams of the configuration; all if none is named."),
-]
 
 
 class SqlFormat(StrEnum):
@@ -79,14 +66,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def _chosen(config: Config, streams: list[str] | None) -> list[str]:
-    for name in streams or ():
-        config.stream(name)
-    if not config.streams:
-        raise UsageError(f"{config.path}: no streams are configured; add one under `streams`.")
-    return list(dict.fromkeys(streams or config.streams))
 
 
 @app.command()
@@ -138,7 +117,7 @@ def ingest(
     from event_archive.cli.following import following, one_after_the_other
 
     loaded = load_config(config)
-    chosen = _chosen(loaded, streams)
+    chosen = chosen_streams(loaded, streams)
     with render.ingest_progress(quiet=as_json) as show:
         if follow:
             outcome = following(
@@ -174,7 +153,7 @@ def status(
     from event_archive.status import stream_status
 
     loaded = load_config(config)
-    statuses = [stream_status(loaded, name) for name in _chosen(loaded, streams)]
+    statuses = [stream_status(loaded, name) for name in chosen_streams(loaded, streams)]
     if as_json:
         render.print_json({"streams": statuses})
     else:

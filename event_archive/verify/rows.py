@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from event_archive import layout
 from event_archive.archive.columns import numbers
-from event_archive.archive.data_file import open_data_file
+from event_archive.archive.data_file import BOUNDED_COLUMNS, open_data_file
 from event_archive.archive.row_digest import RowDigester
 from event_archive.envelope import EVENT_SCHEMA
 
@@ -37,14 +37,6 @@ PLACE_COLUMNS = (
     "commit_version",
 )
 """What tells an event's place; the others are what its source gave."""
-_BOUNDED_COLUMNS = (
-    "source_partition",
-    "source_offset",
-    "event_time",
-    "timestamp_ms",
-    "ingested_at",
-    "commit_version",
-)
 _UNCOUNTED_COLUMNS = ("key", "value", "headers")
 """Without statistics in the file: their nulls are counted only where they are decoded."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -277,11 +269,11 @@ def _compare_statistics(groups: list[Any], metadata: Any, stats: dict[str, Any])
             if found is None or not found.has_null_count:
                 raise RowsDiffer(f"has no statistics of {name}")
             nulls += found.null_count
-            if name in _BOUNDED_COLUMNS and found.has_min_max:
+            if name in BOUNDED_COLUMNS and found.has_min_max:
                 lows.append(found.min_raw)
                 highs.append(found.max_raw)
         _compare_nulls(name, nulls, stats)
-        if name in _BOUNDED_COLUMNS:
+        if name in BOUNDED_COLUMNS:
             _compare_bounds(name, (min(lows), max(highs)) if lows else None, stats)
 
 

@@ -47,6 +47,24 @@ FETCH_PROPERTIES = {
 }
 
 
+def open_consumer(stream: str, source: KafkaSource, errors: Errors) -> Consumer:
+    """A consumer that is told where to read, never moves by itself, and checks what it gets."""
+    return Consumer(
+        client_properties(
+            source,
+            errors,
+            group_id=source.group or f"event-archive-{stream}",
+            isolation_level=source.isolation,
+            auto_offset_reset="error",
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            enable_partition_eof=True,
+            check_crcs=True,
+        )
+        | {name: value for name, value in FETCH_PROPERTIES.items() if name not in source.properties}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Records by partition, those of each in the order in which they came."""
@@ -78,20 +96,7 @@ class Reader:
         self._halted: set[int] = set()
         self._records_a_block = _RECORDS_A_BLOCK
         with kafka_errors(source):
-            self._consumer = Consumer(
-                client_properties(
-                    source,
-                    self._errors,
-                    group_id=source.group or f"event-archive-{stream}",
-                    isolation_level=source.isolation,
-                    auto_offset_reset="error",
-                    enable_auto_commit=False,
-                    enable_auto_offset_store=False,
-                    enable_partition_eof=True,
-                    check_crcs=True,
-                )
-                | {name: value for name, value in FETCH_PROPERTIES.items() if name not in source.properties}
-            )
+            self._consumer = open_consumer(stream, source, self._errors)
 
     def blocks(
         self, is_done: Callable[[], bool], stop: threading.Event | None

@@ -16,9 +16,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from event_archive.archive.columns import column, string_column
 from event_archive.archive.data_file import SOURCE_SCHEMA
 from event_archive.errors import SourceProblem
-from event_archive.sources.kafka.connection import Errors, client_properties, kafka_errors, unavailable
+from event_archive.sources.kafka.connection import Errors, kafka_errors, unavailable
 from event_archive.sources.kafka.positions import decode_source_id
-from event_archive.sources.kafka.reading import FETCH_PROPERTIES
+from event_archive.sources.kafka.reading import open_consumer
 from event_archive.sources.kafka.records import offsets_of, record_columns
 from event_archive.sources.kafka.topic import Topic
 
@@ -53,20 +53,7 @@ def reread_topic(stream: str, source: KafkaSource, spans: Sequence[Span]) -> Ite
         _refuse_what_is_gone(source, state, span)
     errors = Errors()
     with kafka_errors(source, errors):
-        consumer = Consumer(
-            client_properties(
-                source,
-                errors,
-                group_id=source.group or f"event-archive-{stream}",
-                isolation_level=source.isolation,
-                auto_offset_reset="error",
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                enable_partition_eof=True,
-                check_crcs=True,
-            )
-            | {name: value for name, value in FETCH_PROPERTIES.items() if name not in source.properties}
-        )
+        consumer = open_consumer(stream, source, errors)
         try:
             for span in spans:
                 yield from _Reading(source, consumer, errors, span).tables()
