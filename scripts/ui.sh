@@ -38,10 +38,30 @@ with dg.DagsterInstance.get() as instance:
     instance.all_instigator_state()
 MAKE
 
-# Bash lets what runs in the background ignore Ctrl-C: whatever ends this script has to end them.
+descendants() {
+    local child
+    for child in $(pgrep -P "$1" || true); do
+        descendants "$child"
+        echo "$child"
+    done
+}
+
+# Bash lets what runs in the background ignore Ctrl-C: whatever ends this script has to end them. On a busy machine Dagster may leave its
+# code servers behind, which would wait for ever.
 stop() {
     trap - EXIT INT TERM
+    local family child
+    family=$(for child in "${children[@]}"; do descendants "$child"; done)
     kill -TERM "${children[@]}" 2>/dev/null || true
+    for _ in $(seq 150); do
+        kill -0 "${children[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    # shellcheck disable=SC2086 - numbers of processes
+    kill -TERM $family 2>/dev/null || true
+    sleep 0.5
+    # shellcheck disable=SC2086
+    kill -KILL "${children[@]}" $family 2>/dev/null || true
     wait "${children[@]}" 2>/dev/null || true
 }
 children=()
