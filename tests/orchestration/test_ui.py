@@ -66,7 +66,8 @@ def test_the_ui_starts_on_loopback_with_everything_in_it_and_ends_whole(place: P
     family: list[psutil.Process] = []
     home = tmp_path / "dagster_home"
     process = subprocess.Popen(
-        ["bash", str(REPOSITORY / "scripts/ui.sh")],
+        # Dagster, imported here, may have taken SIGINT's way with SIGTERM: ignored, where the tests run in the background of a shell.
+        ["env", "--default-signal=INT,TERM", "bash", str(REPOSITORY / "scripts/ui.sh")],
         env={
             **ENVIRONMENT,
             "PORT": str(port),
