@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from event_archive import layout
-from event_archive.archive.history import log_versions
 from event_archive.archive.log import entry_fault, parse_entry
-from event_archive.archive.segments import Segment, decode_segment, encode_segment, segments_of
+from event_archive.archive.segments import encode_segment
 from event_archive.errors import ArchiveDamaged, FileMissing
+from event_archive.repair.copies import EntryCopies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from event_archive.heads.head import StreamHead
     from event_archive.storage.store import Store
 
-_DECODED = 2
 _FOLLOWING = "a segment with entries that follow on the newest one of the log folder; only a head tells whether more came after them"
 _SHOWN_HASH = re.compile(rb'"entrySha256":"([0-9a-f]{64})"')
 
@@ -82,79 +81,6 @@ def walk_log(table: Store, other: Store | None, heads: list[StreamHead]) -> LogF
     return _Walk(table, other, heads).run()
 
 
-class _Copies:
-    """All copies of entries that a place has: in its log folder, and in any segments that can be read."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.versions = frozenset(log_versions(store))
-        self.segments = segments_of(store)
-        self._decoded: dict[str, tuple[dict[int, bytes], str]] = {}
-        self._at_hand: tuple[int, bytes | None] = (-1, None)
-
-    @property
-    def newest(self) -> int:
-        """Of the log folder, where the newest entry always lies."""
-        return max(self.versions, default=-1)
-
-    def in_folder(self, version: int) -> bytes | None:
-        if version not in self.versions:
-            return None
-        if self._at_hand[0] != version:
-            try:
-                self._at_hand = version, self.store.read(layout.entry_name(version))
-            except FileMissing:
-                self._at_hand = version, None
-        return self._at_hand[1]
-
-    def in_segments(self, version: int) -> Iterator[bytes]:
-        """Copies from any segments that decode."""
-        return (entry for entry, _, _ in self._in_segments(version))
-
-    def in_whole_segments(self, version: int) -> Iterator[tuple[bytes, str]]:
-        """Copies from segments whose bytes are those that their name says, with the SHA-256 of each segment."""
-        for entry, segment, sha256 in self._in_segments(version):
-            if layout.segment_name(segment.first, segment.last, sha256) == segment.name:
-                yield entry, sha256
-
-    def _in_segments(self, version: int) -> Iterator[tuple[bytes, Segment, str]]:
-        for segment in self.segments:
-            if segment.first <= version <= segment.last:
-                entries, sha256 = self._content(segment)
-                if version in entries:
-                    yield entries[version], segment, sha256
-
-    def all(self, version: int) -> Iterator[bytes]:
-        entry = self.in_folder(version)
-        if entry is not None:
-            yield entry
-        yield from self.in_segments(version)
-
-    def next_known(self, below: int) -> int:
-        """The newest version below one of which there is a copy; -1 if there is none."""
-        found = max((version for version in self.versions if version < below), default=-1)
-        for segment in self.segments:
-            last = min(segment.last, below - 1)
-            if segment.first <= last and last > found and last in self._content(segment)[0]:
-                found = last
-        return found
-
-    def _content(self, segment: Segment) -> tuple[dict[int, bytes], str]:
-        """Entries of a segment, none if it doesn't decode or has others than its name says; and its SHA-256."""
-        if segment.name not in self._decoded:
-            entries, sha256 = {}, ""
-            try:
-                content = self.store.read(segment.name)
-                sha256 = _sha256(content)
-                entries = dict(decode_segment(segment, content))
-            except (ArchiveDamaged, FileMissing):
-                pass
-            while len(self._decoded) >= _DECODED:
-                self._decoded.pop(next(iter(self._decoded)))
-            self._decoded[segment.name] = entries, sha256
-        return self._decoded[segment.name]
-
-
 @dataclass(slots=True)
 class _LostSegment:
     """A segment that must be made again from the entries that the walk comes by."""
@@ -168,8 +94,8 @@ class _LostSegment:
 class _Walk:
     def __init__(self, table: Store, other: Store | None, heads: list[StreamHead]) -> None:
         self._table = table
-        self._own = _Copies(table)
-        self._other = _Copies(other) if other else None
+        self._own = EntryCopies(table)
+        self._other = EntryCopies(other) if other else None
         self._heads = {head.version: head.chain_hash for head in heads if head.chain_hash}
         self._facts: dict[int, SegmentFact] = {}  # by last version
         self._sealed_until = -1
