@@ -21,7 +21,7 @@ export EVENT_ARCHIVE_CONFIG := $(CURDIR)/data/kafka/event_archive.yaml
 export DAGSTER_HOME := $(CURDIR)/data/kafka/dagster
 endif
 
-.PHONY: help setup demo kafka rebuild test campaign planted-bugs check ui bench clean-demo lock
+.PHONY: help setup demo kafka rebuild test campaign planted-bugs check ui bench bench-large clean-demo lock
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ ui: $(STAMP) ## The Dagster UI, on loopback
 
 bench: $(STAMP) ## Measure, side by side with what one would write by hand
 	@python -m benchmarks.run
+
+bench-large: $(STAMP) ## Compute the tables of 50 million events, and again after 1 % more
+	@python -m benchmarks.run recompute-large
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

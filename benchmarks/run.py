@@ -12,6 +12,7 @@ from benchmarks import (
     growth_figures,
     ingest_figures,
     kafka_figures,
+    recompute_figures,
     sql_figures,
     verify_figures,
 )
@@ -32,7 +33,13 @@ FIGURES: dict[str, Callable[[Path], None]] = {
 SCALED_FIGURES: dict[str, Callable[[Path, float], None]] = {
     "growth": growth_figures.long_logs,
     "compact": compact_figures.a_day,
+    "recompute": recompute_figures.beside_plain_sql,
+    "recompute-memory": recompute_figures.with_little_memory,
 }
+LARGE_FIGURES: dict[str, Callable[[Path, float], None]] = {
+    "recompute-large": recompute_figures.fifty_million,
+}
+"""Measured only when they are named."""
 KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
     "kafka": kafka_figures.beside_a_bare_consumer,
     "kafka-memory": kafka_figures.memory,
@@ -43,23 +50,24 @@ KAFKA_FIGURES: dict[str, Callable[[Path, float], None]] = {
 
 def main() -> None:
     """Measures what was asked for, each in an empty folder."""
-    names = [*FIGURES, *SCALED_FIGURES, *KAFKA_FIGURES]
+    usual = [*FIGURES, *SCALED_FIGURES, *KAFKA_FIGURES]
+    names = [*usual, *LARGE_FIGURES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figures", nargs="*", choices=[*names, []], metavar="FIGURE", help=", ".join(names))
     parser.add_argument(
         "--scale",
         type=float,
         default=1.0,
-        help="so many times the events of the kafka figures and the commits of growth; 0.01 to try",
+        help="so many times the events of the kafka and recompute figures and the commits of growth; 0.01 to try",
     )
     arguments = parser.parse_args()
-    for name in arguments.figures or names:
+    for name in arguments.figures or usual:
         with tempfile.TemporaryDirectory(prefix="event-archive-bench-") as folder:
             if name in FIGURES:
                 FIGURES[name](Path(folder))
                 continue
-            if name in SCALED_FIGURES:
-                SCALED_FIGURES[name](Path(folder), arguments.scale)
+            if scaled := (SCALED_FIGURES | LARGE_FIGURES).get(name):
+                scaled(Path(folder), arguments.scale)
                 continue
             try:
                 KAFKA_FIGURES[name](Path(folder), arguments.scale)

@@ -24,7 +24,7 @@ REPORT = ROOT / "docs" / "campaign.md"
 def main() -> int:
     """Runs the rows that were asked for; 0 if the archive stood them all."""
     asked = _arguments()
-    settings = Settings(asked.kills, asked.rounds, asked.seconds, asked.seed, asked.flips)
+    settings = Settings(asked.kills, asked.rounds, asked.seconds, asked.seed, asked.flips, asked.histories)
     rows = [row for row in ROWS if row.number in (asked.rows or [row.number for row in ROWS])]
     reports: list[RowReport] = []
     with contextlib.ExitStack() as held:
@@ -96,6 +96,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--flips", type=int, default=default.flips, help="bits flipped in row 13 (%(default)s)"
+    )
+    parser.add_argument(
+        "--histories", type=int, default=default.histories, help="histories played in row 14 (%(default)s)"
     )
     parser.add_argument(
         "--folder",

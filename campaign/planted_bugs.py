@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REPORT = ROOT / "docs" / "planted-bugs.md"
-ROWS = range(1, 14)
+ROWS = range(1, 15)
 _TEST_SECONDS = 240
 _GREEN, _RED = 0, 1
-_FAILED = re.compile(r"^FAILED (\S+)(?: - (.*))?$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (.+?)(?: - (.*))?$", re.MULTILINE)
 _TAIL_CHARACTERS = 3000
 
 

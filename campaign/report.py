@@ -81,6 +81,10 @@ Row 13 needs no broker either: bits are flipped at random places of data files, 
 are cut, lengthened, emptied, dropped, swapped and replaced; entries are forged with right checksums; the log grows old under another writer. `verify`
 must name each damaged file and what is affected, or prove the change harmless; dropped newest entries must be seen with a head. A comparison is one such look.
 
+Row 14 is about the tables: events come twice, late, damaged and in any order, and refreshes of all or some models come in between, some killed, some
+thrown away, some after a change of code. The statements are those that dbt sends, played in memory. After a last refresh, every row of every table must be what
+one rebuild gives. A comparison is one such history.
+
 That the campaign can fail is shown by `make planted-bugs`: it breaks our own code in one place at a time and expects a row or a test to turn red.
 """
 

@@ -18,7 +18,9 @@ class Settings:
     seed: int = 1
     flips: int = 10_000
     """Bits in row 13."""
+    histories: int = 20_000
+    """In row 14."""
 
 
-QUICK = Settings(kills=20, rounds=2, seconds=0.7, flips=300)
+QUICK = Settings(kills=20, rounds=2, seconds=0.7, flips=300, histories=100)
 """What the tests do."""

@@ -26,12 +26,14 @@ from event_archive.errors import ConfigurationError
 from event_archive.heads.places import HeadsConfig, one_or_several
 from event_archive.source_config import Bytes, FilesSource, KafkaSource, Section
 from event_archive.storage.opening import StorageOptions, check_place, is_far, open_store
+from event_archive.warehouse_config import ComputeConfig, PublishPolicy
 
 if TYPE_CHECKING:
     from event_archive.storage.store import Store
 
 CONFIG_FILE = "event_archive.yaml"
 CONFIG_VARIABLE = "EVENT_ARCHIVE_CONFIG"
+DBT_PROJECT = "dbt_project"
 _SOURCE_DEPTH = 3  # streams, name, source
 
 
@@ -136,6 +138,22 @@ class Config(Section):
         description="For how long `clean` leaves files that `compact` has replaced",
     )
     warehouse: Path = Field(description="Folder of the published tables")
+    keep_builds: int = Field(
+        default=3,
+        ge=1,
+        description="How many finished builds of them stay on disk, the published one included",
+    )
+    publish: PublishPolicy = Field(
+        default=PublishPolicy.ALWAYS,
+        description="When a finished build is published: always, if_equal (when no published table would change), or ask",
+    )
+    compute: ComputeConfig = Field(
+        default=ComputeConfig(), description="How much of the machine a refresh or rebuild may use"
+    )
+    dbt_project: Path | None = Field(
+        default=None,
+        description="Folder of the models; by default dbt_project beside this file, else the one that comes with the project",
+    )
     heads: Annotated[tuple[HeadsConfig, ...], BeforeValidator(one_or_several)] = Field(
         default=(),
         description="Where each stream's newest commit is noted after an ingest: a place, or a list of them",
@@ -158,6 +176,13 @@ class Config(Section):
     @classmethod
     def _nothing_is_no_streams(cls, value: Any) -> Any:
         return {} if value is None else value
+
+    @property
+    def models(self) -> Path:
+        """Folder of the dbt project whose models make the tables."""
+        beside = self.path.parent / DBT_PROJECT
+        ours = Path(__file__).parent.parent / DBT_PROJECT
+        return self.dbt_project or (beside if beside.is_dir() else ours)
 
     @property
     def storage(self) -> StorageOptions:
@@ -268,9 +293,11 @@ def _with_resolved_paths(config: Config, path: Path) -> Config:
         streams[name] = stream.model_copy(
             update={"source": stream.source.model_copy(update={"path": landing})}
         )
+    models = config.dbt_project and _resolved(path, "dbt_project", config.dbt_project)
     return config.model_copy(
         update={
             "archive": archive,
+            "dbt_project": models,
             "warehouse": warehouse,
             "cache": config.cache.model_copy(update={"path": cache}),
             "heads": heads,

@@ -1,47 +1,65 @@
-"""The dbt models as assets: each run fills a build beside the published tables, and publishes it only if every check passes.
+"""The dbt models as assets: a run computes them through the library, all in one step; days of day level models in a step of their own.
 
-What doesn't live here: the build and its switch (`event_archive.warehouse`), how dbt is started (`dbt_cli`), and what is
-said about a dbt run (`dbt_results`).
+What doesn't live here: what a step does and reports (`warehouse_step`), and which days there are (`days`).
 """
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import Any, TypeAlias
+from enum import Enum
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from event_archive.config import Config
-from event_archive.warehouse import BuildMode, PublishedBuild, pin_streams, publish, start_build
-from orchestration.dbt_cli import QUIET, DbtCli, environment
-from orchestration.dbt_results import DbtOutcome, follow, row_counts
-from orchestration.failures import one_sentence
+from event_archive.recompute.request import Request
+from event_archive.warehouse_config import PublishPolicy
+from orchestration.days import day_partitions
+from orchestration.dbt_manifest import is_of_day_level
+from orchestration.dbt_results import Models
+from orchestration.failures import RETRIES, one_sentence
 from orchestration.markdown import markdown_text
+from orchestration.warehouse_step import Event, check_step, recompute_step
 
 WAREHOUSE_OP = "warehouse"
+DAYS_OP = "days"
+DAYS_GROUP = "daily"
 WAREHOUSE_POOL = "warehouse"
 
-# The pool lets runs wait for each other where they can be seen to. But at its first use by two runs at once, Dagster's SQLite
-# storage may let both in (seen now and then under load), and builds that aren't Dagster's are not in it at all.
-_PATIENCE_SECONDS = 900
 
-_Events: TypeAlias = dg.Output[None] | dg.AssetCheckResult | dg.AssetObservation
+class Publish(Enum):
+    """The library's `PublishPolicy`, under the names that the launchpad offers."""
+
+    always = PublishPolicy.ALWAYS
+    if_equal = PublishPolicy.IF_EQUAL
+    ask = PublishPolicy.ASK
 
 
-class HowToBuild(dg.Config):
-    """What the launchpad asks for.
+class HowToPublish(dg.Config):
+    """What the launchpad asks for before it computes days again.
+
+    Attributes:
+        publish: When the result is published, instead of what the configuration says.
+    """
+
+    publish: Publish | None = None
+
+
+class HowToBuild(HowToPublish):
+    """What the launchpad asks for before it computes tables.
 
     Attributes:
         rebuild: Compute every selected table again from the archive, instead of adding what is new.
+        publish: When the result is published, instead of what the configuration says.
     """
 
     rebuild: bool = False
 
 
 class Translator(DagsterDbtTranslator):
-    """dagster-dbt's translation, with the models grouped by domain and tagged with their layer.
+    """dagster-dbt's translation, with the models grouped by domain, the day level ones by themselves, and tagged with their layer.
 
-    Both are folders of the dbt project: models/<layer>/<domain>/….
+    Domain and layer are folders of the dbt project: models/<layer>/<domain>/….
     """
 
     def get_asset_spec(
@@ -66,83 +84,91 @@ class Translator(DagsterDbtTranslator):
             ]
             spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns=shown)})
         layer, *domain = node["fqn"][1:-1] or ["models"]
+        group = domain[0] if domain else layer
         return spec.replace_attributes(
-            group_name=domain[0] if domain else layer, tags={**spec.tags, "layer": layer}
+            group_name=DAYS_GROUP if is_of_day_level(node) else group, tags={**spec.tags, "layer": layer}
         )
 
 
-def warehouse_assets(config: Config, manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """Make the assets of all models.
+def warehouse_assets(config: Config, models: Models) -> list[dg.AssetsDefinition]:
+    """Make the assets of all models: those of day level, if there are any, apart, since their partitions are days.
 
     Args:
         config: The configuration; says where the archive and the warehouse are.
-        manifest: The dbt project's manifest.
+        models: The models.
     """
+    archive = config
 
     @dbt_assets(
-        manifest=manifest,
+        manifest=models.manifest,
+        select=_selection(models, of_day_level=False),
         name=WAREHOUSE_OP,
-        dagster_dbt_translator=Translator(),
+        dagster_dbt_translator=models.translator,
         pool=WAREHOUSE_POOL,
+        retry_policy=RETRIES,
     )
-    def warehouse(context: dg.AssetExecutionContext, dbt: DbtCli, config: HowToBuild) -> Iterator[_Events]:
+    def warehouse(context: dg.AssetExecutionContext, config: HowToBuild) -> Iterator[Event]:
+        is_whole = context.selected_asset_keys == set(context.assets_def.node_keys_by_output_name.values())
         with one_sentence():
-            yield from _build(context, dbt, archive, rebuild=config.rebuild)
-
-    archive = config
-    return warehouse
-
-
-def _build(
-    context: dg.AssetExecutionContext, dbt: DbtCli, config: Config, *, rebuild: bool
-) -> Iterator[_Events]:
-    # A rebuild of some models must not lose the others: then it starts from a copy too, and only those are built in full.
-    is_whole = context.selected_asset_keys == set(context.assets_def.node_keys_by_output_name.values())
-    mode = BuildMode.REBUILD if rebuild and is_whole else BuildMode.REFRESH
-    with start_build(
-        config.warehouse, mode=mode, streams=partial(pin_streams, config), wait_seconds=_PATIENCE_SECONDS
-    ) as build:
-        with environment({**build.environment(), **QUIET}):
-            invocation = dbt.cli(
-                ["build", *(["--full-refresh"] if rebuild else [])],
-                context=context,
-                raise_on_error=False,
-                target_path=build.folder / "dbt",
+            if not context.selected_asset_keys:
+                yield from check_step(context, archive, models, _selected_tests(context, models))
+                return
+            select = (
+                [] if is_whole else [*_selected_models(context, models), *_selected_tests(context, models)]
             )
-        outcome = follow(invocation, context, build.file)
-        if outcome.failure is not None:
-            build.discard(outcome.failure)
-            yield from outcome.checks
-            raise dg.Failure(description=outcome.failure)
-        if outcome.built:
-            published = publish(build, built_by=f"Dagster run {context.run_id}")
-            yield from _materializations(outcome, published)
-        else:
-            build.discard("only checks were asked for, so there is nothing to publish")
-    yield from outcome.checks
+            request = Request(is_rebuild=config.rebuild, select=tuple(select))
+            yield from recompute_step(context, _publishing(archive, config), models, request)
+
+    if not models.days:
+        return [warehouse]
+
+    @dbt_assets(
+        manifest=models.manifest,
+        select=_selection(models, of_day_level=True),
+        name=DAYS_OP,
+        dagster_dbt_translator=models.translator,
+        partitions_def=day_partitions(config.warehouse, models.days),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
+        retry_policy=RETRIES,
+    )
+    def days(context: dg.AssetExecutionContext, config: HowToPublish) -> Iterator[Event]:
+        with one_sentence():
+            if not context.selected_asset_keys:
+                yield from check_step(context, archive, models, _selected_tests(context, models))
+                return
+            marts = {key: name for name, key in models.marts.items()}
+            asked = context.partition_key_range
+            request = Request(
+                is_rebuild=True,
+                select=tuple(sorted(marts[key] for key in context.selected_asset_keys)),
+                days=(dt.date.fromisoformat(asked.start), dt.date.fromisoformat(asked.end)),
+            )
+            yield from recompute_step(context, _publishing(archive, config), models, request)
+
+    return [warehouse, days]
 
 
-def _materializations(outcome: DbtOutcome, published: PublishedBuild) -> Iterator[dg.Output[None]]:
-    rows = row_counts(published.file)
-    digests = {mart.mart: mart.digest for mart in published.marts}
-    for output, node in outcome.built:
-        schema, table = node["schema"], node["alias"]
-        digest = digests.get(table) if schema == "main" else None
-        metadata: dict[str, Any] = {
-            **output.metadata,
-            "build": published.build_id,
-            "how": published.mode,
-            "archive versions": dg.MetadataValue.json(published.versions),
-            "read from": dg.MetadataValue.path(published.snapshot_file),
-            "written to": dg.MetadataValue.path(published.file),
-        }
-        if (schema, table) in rows:  # a view has no rows of its own
-            metadata["dagster/row_count"] = rows[schema, table]
-        if digest is not None:
-            metadata["digest"] = digest
-        yield dg.Output(
-            None,
-            output_name=output.output_name,
-            metadata=metadata,
-            data_version=dg.DataVersion(digest) if digest is not None else None,
-        )
+def _selection(models: Models, *, of_day_level: bool) -> str:
+    """Models as dbt selects them, one by one: were the others excluded, so would be the tests that are over both kinds."""
+    nodes = [models.node(unique_id) for unique_id in models.by_key.values()]
+    return " ".join(
+        f"fqn:{'.'.join(node['fqn'])}" for node in nodes if (node["alias"] in models.days) is of_day_level
+    )
+
+
+def _selected_models(context: dg.AssetExecutionContext, models: Models) -> list[str]:
+    nodes = (models.node(models.by_key[key]) for key in context.selected_asset_keys)
+    return sorted(f"fqn:{node['name']}" for node in nodes)
+
+
+def _selected_tests(context: dg.AssetExecutionContext, models: Models) -> list[str]:
+    """Those of tables that aren't selected; dbt makes those of the others anyway."""
+    keys = (
+        key for key in context.selected_asset_check_keys if key.asset_key not in context.selected_asset_keys
+    )
+    return sorted(f"fqn:{models.node(models.tests[key])['name']}" for key in keys)
+
+
+def _publishing(archive: Config, config: HowToPublish) -> Config:
+    return archive.model_copy(update={"publish": config.publish.value}) if config.publish else archive

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dagster import ExecuteInProcessResult
+    from dagster import AssetMaterialization, AssetObservation, DagsterInstance, ExecuteInProcessResult
 
     from event_archive.config import Config
 
@@ -33,11 +33,17 @@ class Outcome:
 
     Attributes:
         checks: Whether each check that was evaluated passed, by asset and name.
+        endings: What became of the tables, by job that was to compute them: `published`, `waiting`, `nothing new`.
+        differences: In a line, how each table differs from the one published before, where that was looked at.
+        waiting: Why a build waits to be published, and how that is done.
         failure: One sentence; None if all went well.
         is_interrupted: Whether somebody pressed Ctrl-C.
     """
 
     checks: dict[str, bool] = field(default_factory=dict)
+    endings: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, str] = field(default_factory=dict)
+    waiting: str | None = None
     failure: str | None = None
     is_interrupted: bool = False
 
@@ -79,6 +85,7 @@ def run_jobs(config: "Config", jobs: Sequence[str]) -> Outcome:
             for evaluation in result.get_asset_check_evaluations():
                 name = f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
                 outcome.checks[name] = evaluation.passed
+            _note_tables(outcome, instance, job, result)
             # Dagster turns Ctrl-C into a failure of whatever step it hits, and some libraries swallow it.
             if interrupted():
                 outcome.is_interrupted = True
@@ -88,6 +95,30 @@ def run_jobs(config: "Config", jobs: Sequence[str]) -> Outcome:
                 outcome.failure = f"The job `{job}` failed: {_reason(result)}"
                 break
     return outcome
+
+
+def _note_tables(
+    outcome: Outcome, instance: "DagsterInstance", job: str, result: "ExecuteInProcessResult"
+) -> None:
+    """What the step that computes tables has left in Dagster's records."""
+    from orchestration.warehouse_step import DIFFERENCE, ENDING_TAG, REASON
+
+    run = instance.get_run_by_id(result.run_id)
+    if run is not None and ENDING_TAG in run.tags:
+        outcome.endings[job] = run.tags[ENDING_TAG]
+    for event in result.all_events:
+        said: AssetObservation | AssetMaterialization
+        if event.is_asset_observation:
+            said = event.asset_observation_data.asset_observation
+        elif event.is_step_materialization:
+            said = event.step_materialization_data.materialization
+        else:
+            continue
+        if DIFFERENCE in said.metadata:
+            first_line = str(said.metadata[DIFFERENCE].value).splitlines()[0]
+            outcome.differences[said.asset_key.path[-1]] = first_line
+        if REASON in said.metadata:
+            outcome.waiting = str(said.metadata[REASON].value)
 
 
 @contextlib.contextmanager
@@ -159,12 +190,30 @@ def main(jobs: Sequence[str]) -> int:
     if outcome.failure:
         print(outcome.failure, file=sys.stderr)
         return EXIT_INTERRUPTED if outcome.is_interrupted else 1
-    passed = sum(outcome.checks.values())
-    print(f"Done: {passed} of {len(outcome.checks)} checks passed.")
+    for line in _sentences(outcome):
+        print(line)
     if published:
         rows = ", ".join(f"{mart.mart} {mart.rows:,}" for mart in published.marts)
         print(f"Published: {published.build_id} ({rows})")
     return 0
+
+
+def _sentences(outcome: Outcome) -> Iterator[str]:
+    """What was done."""
+    from orchestration.differences import NO_DIFFERENCE
+
+    nothing_new = [job for job, ending in outcome.endings.items() if ending == "nothing new"]
+    if nothing_new:
+        yield "Nothing new: the tables hold everything that the archive has, and stay as they are."
+    if outcome.checks or not nothing_new:
+        yield f"Done: {sum(outcome.checks.values())} of {len(outcome.checks)} checks passed."
+    changed = {name: said for name, said in outcome.differences.items() if not said.startswith(NO_DIFFERENCE)}
+    for name, said in sorted(changed.items()):
+        yield f"  {name}: {said}"
+    if outcome.differences and not changed:
+        yield f"None of {len(outcome.differences)} tables differs from what was published before."
+    if outcome.waiting:
+        yield outcome.waiting
 
 
 if __name__ == "__main__":

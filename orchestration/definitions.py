@@ -3,50 +3,47 @@
 What doesn't live here: any of the parts. Importing this module reads nothing and connects to nothing; Dagster calls `defs`.
 """
 
-from pathlib import Path
-
 import dagster as dg
 
 from event_archive.config import Config, load_config
 from orchestration.archive_checks import archive_checks
 from orchestration.assets_ingest import ingest_asset
-from orchestration.assets_warehouse import warehouse_assets
-from orchestration.dbt_cli import dbt_resource
+from orchestration.assets_warehouse import Translator, warehouse_assets
 from orchestration.dbt_manifest import load_manifest
+from orchestration.dbt_results import Models
 from orchestration.jobs import make_jobs
+from orchestration.publishing import publish_job
 from orchestration.schedules import make_schedules
 from orchestration.sensors import make_sensors
 from orchestration.topic_checks import topic_checks
 
-DBT_PROJECT = Path(__file__).parent.parent / "dbt_project"
 
-
-def build_definitions(*, config: Config | None = None, dbt_project: Path = DBT_PROJECT) -> dg.Definitions:
+def build_definitions(*, config: Config | None = None) -> dg.Definitions:
     """Put all definitions together.
 
     Args:
         config: The configuration; by default the one that `event-archive` would read here.
-        dbt_project: Folder of the dbt project.
 
     Raises:
         ConfigurationError: The configuration is missing or wrong; the text says where.
     """
     config = config or load_config()
     ingested = [ingest_asset(config, stream) for stream in config.streams]
-    warehouse = warehouse_assets(config, load_manifest(dbt_project))
+    models = Models(load_manifest(config.models), Translator())
+    warehouse, *days = warehouse_assets(config, models)
     checks = [
         check
         for stream in config.streams
         for check in (*archive_checks(config, stream), *topic_checks(config, stream))
     ]
     jobs = make_jobs(ingested=ingested, warehouse=warehouse, checks=checks)
+    publish = publish_job(config, models)
     return dg.Definitions(
-        assets=[*ingested, warehouse],
+        assets=[*ingested, warehouse, *days],
         asset_checks=checks,
-        jobs=jobs.all,
+        jobs=[*jobs.all, publish],
         schedules=make_schedules(jobs),
         sensors=make_sensors(config, jobs),
-        resources={"dbt": dbt_resource(dbt_project)},
         # Each run is small next to the seconds that a process per step would cost, and DuckDB and Arrow use all cores anyway.
         executor=dg.in_process_executor,
     )

@@ -15,7 +15,9 @@ from campaign.truth import TruthFailed
 from event_archive.errors import StorageError
 from event_archive.warehouse import layout
 from event_archive.warehouse.build import PinnedStream, start_build
-from event_archive.warehouse.publish import KEPT_BUILDS, publish, read_build, read_published
+from event_archive.warehouse.finish import MadeBy
+from event_archive.warehouse.publish import KEPT_BUILDS, publish, read_published
+from event_archive.warehouse.record_tables import read_build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +51,7 @@ def _publish(warehouse: Path, version: int) -> str:
             _fill(build, version)
         except duckdb.Error as error:
             raise StorageError(f"the build could not be filled: {error}") from error
-        return publish(build, built_by="a crash point").build_id
+        return publish(build, MadeBy("a crash point")).build_id
 
 
 def _fill(build: Build, version: int) -> None:
@@ -76,7 +78,7 @@ def _check(folder: Path, acknowledged: Sequence[Fact], after: After) -> int:
         raise TruthFailed(f"the published build of version {version} holds {rows}")
     kept = [
         read_build(layout.build_file(warehouse, build_id))
-        for build_id in layout.published_build_ids(warehouse)
+        for build_id in layout.build_ids_with_file(warehouse)
     ]
     if after == "recovery":
         _check_leftovers(warehouse, {build.build_id for build in kept})
@@ -88,7 +90,10 @@ def _check_leftovers(warehouse: Path, builds: set[str]) -> None:
         raise TruthFailed(f"{len(builds)} builds are kept")
     wanted = {layout.current_link(warehouse), warehouse / layout.LOCK_NAME}
     wanted |= {layout.build_file(warehouse, build_id) for build_id in builds}
-    wanted |= {layout.snapshot_file(warehouse, build_id) for build_id in builds}
+    wanted |= {
+        layout.record_file(warehouse, build_id) for build_id in layout.build_ids_with_record(warehouse)
+    }
+    wanted |= {layout.switches_file(warehouse)}
     there = {path for path in warehouse.rglob("*") if path.is_symlink() or not path.is_dir()}
     there |= set(layout.building_folder(warehouse).glob("*"))
     if there != wanted:

@@ -14,6 +14,7 @@ from campaign.mutations.exact_records import EXACT_RECORDS
 from campaign.mutations.exactly_once import EXACTLY_ONCE
 from campaign.mutations.files import FILES_EXACTLY_ONCE
 from campaign.mutations.proof import DURABILITY_AND_PROOF
+from campaign.mutations.recompute import RECOMPUTE
 from campaign.mutations.sealing import SEALING
 from campaign.mutations.verifying import PROOF_OF_ALL
 
@@ -29,4 +30,5 @@ BUGS = (
     *KEEPING_SMALL,
     *COPIES,
     *FILES_EXACTLY_ONCE,
+    *RECOMPUTE,
 )

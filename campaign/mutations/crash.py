@@ -41,7 +41,7 @@ CRASHES = (
     ),
     a_bug(
         "the folder of published builds is not synced before the switch",
-        "event_archive/warehouse/publish.py",
+        "event_archive/warehouse/finish.py",
         "    durable.sync(file.parent)\n",
         "",
         *_at("publish-power"),

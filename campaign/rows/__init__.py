@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from campaign.recompute import any_history
 from campaign.report import RowReport
 from campaign.rows import answers, brokers, clock, crash_points, damaged, disk, frozen, killed, less, topics
 from campaign.truth import TruthFailed
@@ -93,6 +94,12 @@ ROWS = (
         13,
         "an archive is damaged: bits flipped, files cut, swapped, dropped, forged, aged",
         (damaged.flip, damaged.mangle, damaged.cut_off, damaged.forge, damaged.age),
+        needs_broker=False,
+    ),
+    Row(
+        14,
+        "tables are refreshed in any steps from an archive that grows in any way",
+        (any_history,),
         needs_broker=False,
     ),
 )

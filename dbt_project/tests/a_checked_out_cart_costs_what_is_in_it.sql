@@ -3,7 +3,7 @@ select
     cart_id,
     value_usd,
     checked_out_total_usd
-from {{ ref('carts') }}
+from {{ changed('carts') }}
 where
     status = 'checked_out'
     and not has_missing_events

@@ -3,5 +3,5 @@ select
     flight_id,
     capacity_seats,
     booked_seats
-from {{ ref('seat_availability') }}
+from {{ changed('seat_availability') }}
 where booked_seats > capacity_seats or available_seats < 0

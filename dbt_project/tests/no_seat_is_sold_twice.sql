@@ -1,55 +1,92 @@
 -- Two living bookings for one seat of a flight. While an event is on its way, or was rejected, an archive may truly hold
 -- this: the seat was given back in between, and we don't know it yet. The service counts its decisions without holes; so
 -- it is only a double sale if every decision between the two is known, and none of them freed the seat.
-with decisions as (
-    select sequence
-    from {{ ref('stg_flight_booking__bookings') }}
-    group by sequence
+with living_bookings as (
+    select
+        booking_id,
+        flight_id,
+        seat
+    from {{ ref('bookings') }}
+    where status <> 'cancelled'
 ),
 
-numbered_decisions as (
+contested_seats as (
     select
-        sequence,
-        row_number() over (order by sequence) as decisions_known
-    from decisions
+        flight_id,
+        seat
+    from living_bookings
+    group by flight_id, seat
+    having count(*) > 1
+),
+
+-- so few that all the rest is cheap
+contested_bookings as materialized (
+    select living_bookings.*
+    from living_bookings
+    inner join contested_seats
+        on
+            living_bookings.flight_id = contested_seats.flight_id
+            and living_bookings.seat = contested_seats.seat
 ),
 
 -- the decision by which a booking came to its seat
 seat_takings as (
     select
-        history.flight_id,
-        history.seat,
+        contested_bookings.flight_id,
+        contested_bookings.seat,
         history.booking_id,
         coalesce(
             max(history.sequence) filter (where history.event_type in ('booking_confirmed', 'seat_changed')),
             min(history.sequence)
         ) as taken_by
-    from {{ ref('booking_history') }} as history
-    inner join {{ ref('bookings') }} as bookings
+    from contested_bookings
+    inner join {{ ref('booking_history') }} as history
         on
-            history.booking_id = bookings.booking_id
-            and history.seat = bookings.seat
-    where bookings.status <> 'cancelled'
+            contested_bookings.booking_id = history.booking_id
+            and contested_bookings.flight_id = history.flight_id
+            and contested_bookings.seat = history.seat
     group by all
 ),
 
-neighbours as (
+neighbours as materialized (
     select
         *,
         lead(booking_id) over seat_of_flight as next_booking_id,
         lead(taken_by) over seat_of_flight as next_taken_by
     from seat_takings
     window seat_of_flight as (partition by flight_id, seat order by taken_by, booking_id)
+),
+
+decisions as (
+    select
+        sequence,
+        lag(sequence) over (order by sequence) as previous_sequence
+    from {{ ref('stg_flight_booking__bookings') }}
+    where
+        sequence between
+        (select min(neighbours.taken_by) from neighbours)
+        and (select max(neighbours.next_taken_by) from neighbours)
+),
+
+-- decisions of which the one before isn't known
+after_holes as materialized (
+    select sequence
+    from decisions
+    where previous_sequence < sequence - 1
 )
 
 select
-    neighbours.flight_id,
-    neighbours.seat,
-    neighbours.booking_id,
-    neighbours.next_booking_id
+    flight_id,
+    seat,
+    booking_id,
+    next_booking_id
 from neighbours
-inner join numbered_decisions as first_taking on neighbours.taken_by = first_taking.sequence
-inner join numbered_decisions as second_taking on neighbours.next_taken_by = second_taking.sequence
 where
-    second_taking.decisions_known - first_taking.decisions_known
-    = second_taking.sequence - first_taking.sequence
+    next_taken_by > taken_by
+    and not exists (
+        select 1
+        from after_holes
+        where
+            neighbours.taken_by < after_holes.sequence
+            and neighbours.next_taken_by >= after_holes.sequence
+    )

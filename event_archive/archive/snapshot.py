@@ -15,7 +15,7 @@ from event_archive.archive.state import State, is_confirmed, readable_states
 from event_archive.errors import ArchiveDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from event_archive.archive.log import Commit, DataFile
@@ -46,16 +46,17 @@ class Snapshot:
         """Number of commits, the creation of the table included."""
         return self.version + 1
 
-    def file_paths(self) -> list[str]:
-        """Absolute paths of the data files on a local disk; far places are copied first.
+    def file_paths(self, files: Sequence[DataFile] | None = None) -> list[str]:
+        """Absolute paths of the data files, or of some of them, on a local disk; far places are copied first.
 
         Raises:
             ArchiveDamaged: the log names a path outside the table, or a far place holds other bytes.
         """
+        wanted = self.files if files is None else files
         if not self.table.is_far:
-            return [str(local_file(self.table, file)) for file in self.files]
+            return [str(local_file(self.table, file)) for file in wanted]
         with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-            return [str(path) for path in pool.map(lambda file: local_file(self.table, file), self.files)]
+            return [str(path) for path in pool.map(lambda file: local_file(self.table, file), wanted)]
 
 
 def local_file(table: Store, file: DataFile) -> Path:

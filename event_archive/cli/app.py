@@ -17,14 +17,25 @@ from typing import Annotated
 import typer
 
 from event_archive import __version__
-from event_archive.cli import copying, heads, render, repairing, upkeep, verifying
+from event_archive.cli import (
+    builds,
+    copying,
+    heads,
+    recomputing,
+    render,
+    repairing,
+    scaffolding,
+    schema,
+    upkeep,
+    verifying,
+)
 from event_archive.cli.options import ConfigOption, JsonOption, Streams, chosen_streams
 from event_archive.config import load_config
 from event_archive.errors import EventArchiveError, UsageError
 
 app = typer.Typer(
     name="event-archive",
-    help="Keeps raw event streams for ever in an immutable Parquet archive, and lets you query, prove and replay them.",
+    help="Keeps raw event streams for ever in an immutable Parquet archive, lets you query, prove and replay them, and computes tables from them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -322,9 +333,17 @@ def replay(
     raise typer.Exit(run_replay(load_config(config), stream, asked))
 
 
+app.command()(recomputing.refresh)
+app.command()(recomputing.rebuild)
+app.command()(builds.builds)
+app.command()(builds.rollback)
+app.command()(builds.publish)
+app.command()(builds.diff)
 app.command()(copying.copy)
 app.command()(heads.head)
 app.command()(repairing.repair)
+app.add_typer(scaffolding.scaffold, name="scaffold")
+app.command()(schema.schema)
 app.command()(upkeep.compact)
 app.command()(upkeep.clean)
 

@@ -22,6 +22,9 @@ archive: data/archive
 
 # Where the tables are published that are computed from the events. It may be deleted: a rebuild computes it again.
 warehouse: data/warehouse
+# keep_builds: 3                   # so many of its builds stay on disk; any other is computed again from its record
+# publish: always                  # a build that would change history: always, if_equal (it waits), or ask
+# compute: {threads: 2, memory_bytes: 4 GB, max_spill_bytes: 100 GB}   # how much of the machine a refresh may use
 
 # One entry per stream. Names: a-z, 0-9 and _, beginning with a letter, at most 63 characters.
 streams:

@@ -1,39 +1,33 @@
 """A build of the warehouse: a new DuckDB file beside the published one, and the lock that makes it the only one.
 
 What lives here: starting a build, what it may see of the archive, and throwing it away.
-What doesn't: filling it (dbt does) and switching it in (`publish`).
+What doesn't: filling it (dbt does), finishing it (`finish`) and switching it in (`publish`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from event_archive import durable
-from event_archive.errors import EventArchiveError, StorageError
+from event_archive.errors import StorageError
 from event_archive.warehouse import layout
+from event_archive.warehouse.lock import is_the_lock, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
+    from event_archive.warehouse.record import BuildRecord
+
 log = logging.getLogger(__name__)
-
-_LOCK_POLL_SECONDS = 0.1
-
-
-class WarehouseBusy(EventArchiveError):
-    """Another process is building this warehouse; trying again when it has ended helps."""
 
 
 class BuildMode(StrEnum):
@@ -51,19 +45,34 @@ class PinnedStream:
 
     Attributes:
         version: Version of the archive table; -1 if nothing has been committed yet.
-        files: Absolute paths of the Parquet files of that version.
-        events: Number of events in them.
+        files: Absolute paths of Parquet files that hold all events of that version.
+        events: Number of those events.
         chain_hash: SHA-256 of the log entry of that version, if known.
+        last_commits: Of each file, the newest commit that it holds events of.
     """
 
     version: int
     files: tuple[str, ...]
     events: int
     chain_hash: str | None = None
+    last_commits: tuple[int, ...] = ()
+
+    @property
+    def holds_later(self) -> bool:
+        """Whether the files hold events of later commits too: a compaction has put them together since."""
+        return any(commit > self.version for commit in self.last_commits)
+
+    def files_beyond(self, commit: int) -> tuple[str, ...]:
+        """The files that hold events of commits after `commit`."""
+        if not self.last_commits:
+            return self.files
+        return tuple(file for file, last in zip(self.files, self.last_commits, strict=True) if last > commit)
 
 
 class Build:
     """A build under way. Made by `start_build`; ends with `publish` or `discard`, or with the process.
+
+    One that is finished (`finish`) but not switched in when it ends is kept: it waits to be published.
 
     Attributes:
         build_id: Sortable name of the build.
@@ -73,6 +82,8 @@ class Build:
         streams: What it sees of the archive.
         started_at: When it was started, UTC.
         based_on: The build that was published when this one was started, or None.
+        record: What it is made of, once it is finished.
+        limits: Settings of DuckDB by which this process works on its file.
     """
 
     def __init__(
@@ -94,12 +105,23 @@ class Build:
         self.streams = dict(streams)
         self.started_at = datetime.now(UTC)
         self.based_on = based_on
+        self.record: BuildRecord | None = None
+        self.limits: Mapping[str, str] = {}
         self._lock: int | None = lock
 
     @property
     def is_open(self) -> bool:
         """Whether the build can still be filled and published."""
         return self._lock is not None
+
+    def show_archive(self, recent_from: Mapping[str, int]) -> None:
+        """Write down which files of the archive dbt is shown.
+
+        Args:
+            recent_from: For a stream, the commit up to which every model that reads it has consumed it; files that hold nothing
+                beyond it needn't be opened for those.
+        """
+        self.snapshot_file.write_text(_snapshot_json(self, recent_from), encoding="utf-8")
 
     def environment(self) -> dict[str, str]:
         """The environment variables by which dbt finds the file to fill and the archive files that it may see."""
@@ -110,12 +132,7 @@ class Build:
 
     def holds_the_lock(self) -> bool:
         """Whether this build is still the only one: its lock is open and is the file that others would lock."""
-        if self._lock is None:
-            return False
-        try:
-            return os.path.samestat(os.fstat(self._lock), (self.warehouse / layout.LOCK_NAME).stat())
-        except FileNotFoundError:
-            return False
+        return self._lock is not None and is_the_lock(self._lock, self.warehouse)
 
     def discard(self, reason: str) -> None:
         """Throw the build away; what is published stays as it is. Does nothing if the build has ended already."""
@@ -143,7 +160,10 @@ class Build:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.discard(f"{kind.__name__}: {error}" if kind else "it was not published")
+        if self.record is not None:
+            self.end()
+        else:
+            self.discard(f"{kind.__name__}: {error}" if kind else "it was not published")
 
 
 def start_build(
@@ -169,13 +189,13 @@ def start_build(
     """
     warehouse = warehouse.absolute()
     mode = BuildMode(mode)
-    lock = _lock(warehouse, wait_seconds)
+    lock = take_lock(warehouse, wait_seconds)
     build = None
     try:
         _clear_abandoned(warehouse)
         published = layout.current_build_id(warehouse)
         build = Build(
-            build_id=layout.new_build_id(after=published),
+            build_id=layout.new_build_id(after=layout.newest_build_id(warehouse)),
             mode=mode,
             warehouse=warehouse,
             streams=streams() if callable(streams) else streams,
@@ -183,7 +203,7 @@ def start_build(
             lock=lock,
         )
         build.folder.mkdir(parents=True)
-        build.snapshot_file.write_text(_snapshot_json(build), encoding="utf-8")
+        build.show_archive({})
         base = layout.published_file(warehouse)
         if mode is BuildMode.REFRESH and base is not None:
             durable.copy_file(base, build.file)
@@ -206,40 +226,6 @@ def _abort(build: Build | None, lock: int) -> None:
         build.end()
 
 
-def _lock(warehouse: Path, wait_seconds: float) -> int:
-    """Take the warehouse's lock. The kernel lets go of it when the process ends, however it ends."""
-    path = warehouse / layout.LOCK_NAME
-    try:
-        warehouse.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(
-            f"The warehouse folder {warehouse} can't be written ({error.strerror}); give write access to it, "
-            "or name another folder as `warehouse` in the configuration."
-        ) from error
-    until = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if time.monotonic() < until:
-                time.sleep(_LOCK_POLL_SECONDS)
-                continue
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise WarehouseBusy(
-                f"Another build of the warehouse {warehouse} is under way ({holder or 'its process is not known'}); "
-                "wait until it has ended, then run this again."
-            ) from error
-    # For people who wait; a full disk refuses it, and will tell by itself if it refuses the build.
-    with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        holder = f"process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
-        os.pwrite(descriptor, holder.encode(), 0)
-    return descriptor
-
-
 def _clear_abandoned(warehouse: Path) -> None:
     """Remove what builds have left that neither published nor could clean up: the lock is ours, so none is alive."""
     for folder in sorted(layout.building_folder(warehouse).glob("*")):
@@ -247,24 +233,28 @@ def _clear_abandoned(warehouse: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for beside in warehouse.glob(f".{layout.PUBLISHED_NAME}.*"):
         beside.unlink(missing_ok=True)
-    published = layout.current_build_id(warehouse)
-    for build_id in layout.published_build_ids(warehouse):
-        # Moved into place, but killed before the switch: nobody has ever read it.
-        if published is None or build_id > published:
-            log.warning("Removing a build of the warehouse that was never switched in: %s", build_id)
+    for pending in layout.pending_records(warehouse):
+        pending.unlink(missing_ok=True)
+    known = {*layout.build_ids_with_record(warehouse), layout.current_build_id(warehouse)}
+    for build_id in layout.build_ids_with_file(warehouse):
+        # Moved into place, but killed before its record was: it was never finished, and nobody has ever read it.
+        if build_id not in known:
+            log.warning("Removing a build of the warehouse that was never finished: %s", build_id)
             layout.build_file(warehouse, build_id).unlink(missing_ok=True)
-            layout.snapshot_file(warehouse, build_id).unlink(missing_ok=True)
-    for snapshot in layout.snapshot_files_without_build(warehouse):
-        snapshot.unlink(missing_ok=True)
 
 
-def _snapshot_json(build: Build) -> str:
+def _snapshot_json(build: Build, recent_from: Mapping[str, int]) -> str:
     streams = {
         name: {
             "version": pinned.version,
             "events": pinned.events,
             "chain_hash": pinned.chain_hash,
             "files": list(pinned.files),
+            "holds_later": pinned.holds_later,
+            "recent": {
+                "from": recent_from.get(name, -1),
+                "files": list(pinned.files_beyond(recent_from.get(name, -1))),
+            },
         }
         for name, pinned in sorted(build.streams.items())
     }

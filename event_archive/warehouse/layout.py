@@ -2,12 +2,13 @@
 
 What doesn't live here: anything that writes.
 
-    <warehouse>/current.duckdb                    a relative link to the published build; what readers open
-    <warehouse>/builds/<build id>.duckdb          published builds, newest last, never written again
-    <warehouse>/builds/<build id>.snapshot.json   which archive files that build was computed from
-    <warehouse>/building/<build id>/              a build under way; its file is called current.duckdb too, because DuckDB names
-                                                  a database after its file, and views remember that name
-    <warehouse>/.building.lock                    held (flock) for the life of a build
+    <warehouse>/current.duckdb              a relative link to the published build; what readers open
+    <warehouse>/builds/<build id>.duckdb    finished builds: the published one, older ones, and those that wait to be published
+    <warehouse>/builds/<build id>.json      what each finished build is made of; kept for ever, also when its file is gone
+    <warehouse>/switches.jsonl              which build was switched in when, a line each
+    <warehouse>/building/<build id>/        a build under way; its file is called current.duckdb too, because DuckDB names
+                                            a database after its file, and views remember that name
+    <warehouse>/.building.lock              held (flock) for the life of a build, and while the link is switched
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 LOCK_NAME = ".building.lock"
 PUBLISHED_NAME = "current.duckdb"
 
-_BUILD_ID = re.compile(r"(\d{8}T\d{6}\d{6}Z)-[0-9a-f]{6}")
+_BUILD_ID = re.compile(r"(\d{8}T\d{6}\d{6}Z)-[0-9a-f]{6}", re.ASCII)
 _TIME_FORMAT = "%Y%m%dT%H%M%S%fZ"
+_PENDING_RECORD = re.compile(r"\.record-[0-9a-f]+\.tmp")
 
 
 def new_build_id(*, after: str | None = None) -> str:
@@ -45,7 +47,7 @@ def is_build_id(text: str) -> bool:
 
 
 def builds_folder(warehouse: Path) -> Path:
-    """The folder of published builds."""
+    """The folder of finished builds and of the records of all there ever were."""
     return warehouse / "builds"
 
 
@@ -55,13 +57,29 @@ def building_folder(warehouse: Path) -> Path:
 
 
 def build_file(warehouse: Path, build_id: str) -> Path:
-    """The file of a published build."""
-    return builds_folder(warehouse) / f"{build_id}.duckdb"
+    """The file of a finished build."""
+    return builds_folder(warehouse) / f"{_checked(build_id)}.duckdb"
 
 
-def snapshot_file(warehouse: Path, build_id: str) -> Path:
-    """The file that pins which archive files a published build was computed from."""
-    return builds_folder(warehouse) / f"{build_id}.snapshot.json"
+def record_file(warehouse: Path, build_id: str) -> Path:
+    """The file that says what a finished build is made of."""
+    return builds_folder(warehouse) / f"{_checked(build_id)}.json"
+
+
+def pending_record_name() -> str:
+    """Name, in the folder of builds, of a record that is being written."""
+    return f".record-{secrets.token_hex(8)}.tmp"
+
+
+def pending_records(warehouse: Path) -> list[Path]:
+    """List the records that were being written; of nobody, if no build is under way."""
+    found = builds_folder(warehouse).glob(".record-*.tmp")
+    return [file for file in found if _PENDING_RECORD.fullmatch(file.name)]
+
+
+def switches_file(warehouse: Path) -> Path:
+    """The file that lists which build was switched in when."""
+    return warehouse / "switches.jsonl"
 
 
 def current_link(warehouse: Path) -> Path:
@@ -91,22 +109,31 @@ def published_file(warehouse: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def published_build_ids(warehouse: Path) -> list[str]:
-    """List the builds in the folder of published ones, oldest first."""
-    folder = builds_folder(warehouse)
-    if not folder.is_dir():
-        return []
-    return sorted(file.stem for file in folder.glob("*.duckdb") if is_build_id(file.stem))
+def build_ids_with_file(warehouse: Path) -> list[str]:
+    """List the builds of which the file is there, oldest first."""
+    return _ids(warehouse, ".duckdb")
 
 
-def snapshot_files_without_build(warehouse: Path) -> list[Path]:
-    """List what builds have left that were killed while they were moved into place, or removed."""
-    folder = builds_folder(warehouse)
-    if not folder.is_dir():
-        return []
-    builds = set(published_build_ids(warehouse))
-    found = [(file, file.name.removesuffix(".snapshot.json")) for file in folder.glob("*.snapshot.json")]
-    return [file for file, build_id in found if is_build_id(build_id) and build_id not in builds]
+def build_ids_with_record(warehouse: Path) -> list[str]:
+    """List the builds of which there is a record, oldest first: all that were ever finished."""
+    return _ids(warehouse, ".json")
+
+
+def newest_build_id(warehouse: Path) -> str | None:
+    """Name the newest build that was ever finished here, or None."""
+    known = {*build_ids_with_file(warehouse), *build_ids_with_record(warehouse)}
+    return max(known, default=None)
+
+
+def _ids(warehouse: Path, suffix: str) -> list[str]:
+    found = builds_folder(warehouse).glob(f"*{suffix}")
+    return sorted(file.stem for file in found if is_build_id(file.stem))
+
+
+def _checked(build_id: str) -> str:
+    if not is_build_id(build_id):
+        raise ValueError(f"{build_id!r} is not the name of a build")
+    return build_id
 
 
 def _build_time(build_id: str) -> datetime:

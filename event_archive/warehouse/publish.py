@@ -1,126 +1,158 @@
-"""Publishing a build: write down what it is, make it durable, switch it in, keep a few older ones.
+"""Publishing: switch a finished build in, go back to an older one, keep a few of them.
 
-What doesn't live here: whether the build may be published; whoever has run the checks decides that.
+What doesn't live here: finishing a build (`finish`), and whether it should be published (`policy`).
 
-The steps, each safe to be killed after: records and CHECKPOINT in the build's file → fsync → move into `builds/` → fsync →
-switch the link → fsync → remove the oldest. Until the switch, readers see the older build; after it, the new one.
+A build is finished, then the link is switched, then the oldest are removed, each step durable and safe to be killed after. Until
+the switch, readers see the older build; after it, the new one.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import duckdb
-
-from event_archive import __version__, durable
-from event_archive.errors import EventArchiveError, StorageError
+from event_archive.errors import StorageError, UsageError
 from event_archive.warehouse import layout
-from event_archive.warehouse.digest import TableDigest, quoted, table_digest
+from event_archive.warehouse.finish import MadeBy, finish, not_published, refuse_if_superseded, withdraw
+from event_archive.warehouse.lock import locked
+from event_archive.warehouse.record import BuildUnreadable, read_record
+from event_archive.warehouse.record_tables import read_build
+from event_archive.warehouse.switching import published_before, switch_link_to, when_last_live
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from event_archive.warehouse.build import Build
+    from event_archive.warehouse.record import BuildRecord
 
 log = logging.getLogger(__name__)
 
 KEPT_BUILDS = 3
 """How many builds stay on disk, the published one included."""
 
-RECORDS = ("build_info", "build_streams", "build_marts")
-"""Tables in schema `main` by which a build says what it is."""
-
-
-class BuildSuperseded(EventArchiveError):
-    """The build started from a state that is no longer the published one; it has to be run again."""
-
-
-class BuildUnreadable(EventArchiveError):
-    """A file of the warehouse can't be read; a rebuild makes a new one, since nothing is kept there alone."""
-
-
-class MartUnreadable(EventArchiveError):
-    """A mart reads something that is not in the build's own file, such as the archive."""
-
 
 @dataclass(frozen=True)
-class MartRecord:
-    """One mart as it was published: its rows, and their digest (equal exactly if the rows are)."""
-
-    mart: str
-    rows: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class PublishedBuild:
-    """What is published.
+class Switched:
+    """What a switch to a build that was there has done.
 
     Attributes:
-        build_id: Name of the build.
-        file: Its DuckDB file.
-        snapshot_file: The file that lists which archive files it was computed from.
-        mode: `refresh` or `rebuild`.
-        built_by: Who or what built it.
-        started_at: UTC.
-        finished_at: UTC.
-        versions: Version of each stream's archive table that it holds.
-        marts: Each mart's rows and digest.
+        now: The build that readers see.
+        before: The build that they saw before, if its record can still be read; the same if nothing had to be done.
+        events_behind: How many events of each stream the build before holds that this one doesn't; streams without any are left out.
     """
 
-    build_id: str
-    file: Path
-    snapshot_file: Path
-    mode: str
-    built_by: str
-    started_at: datetime
-    finished_at: datetime
-    versions: dict[str, int]
-    marts: tuple[MartRecord, ...]
+    now: BuildRecord
+    before: BuildRecord | None
+    events_behind: dict[str, int]
 
 
-def publish(build: Build, *, built_by: str, keep: int = KEPT_BUILDS) -> PublishedBuild:
+def publish(
+    build: Build,
+    made: MadeBy,
+    *,
+    keep: int = KEPT_BUILDS,
+) -> BuildRecord:
     """Make a build the published one, for whoever opens the warehouse from now on; older readers go on undisturbed.
 
     If it fails, the build is thrown away and what was published stays.
 
     Args:
         build: A build whose tables are complete and checked.
-        built_by: Who or what built it, for `build_info`.
+        made: By what and of what.
+        keep: How many builds stay on disk, this one included.
+
+    Raises:
+        BuildSuperseded: Another build has been published since this one was started.
+        MartUnreadable: A mart reads what is not in the build's own file.
+        StorageError: The disk is full or refused.
+    """
+    _check_keep(keep)
+    finish(build, made)
+    return switch(build, keep=keep)
+
+
+def switch(build: Build, *, keep: int = KEPT_BUILDS) -> BuildRecord:
+    """Switch a build in that has just been finished, and end it.
+
+    If it fails, the build is thrown away and what was published stays.
+
+    Args:
+        build: A finished build that is still open.
         keep: How many builds stay on disk, this one included.
 
     Raises:
         BuildSuperseded: Another build has been published since this one was started.
         StorageError: The disk is full or refused.
     """
-    if keep < 1:
-        raise ValueError("At least the published build has to be kept")
+    _check_keep(keep)
+    if build.record is None:
+        raise ValueError(f"Build {build.build_id} has to be finished before it is switched in")
     try:
-        _refuse_if_superseded(build)
-        _write_records(build, built_by)
-        file = _move_into_place(build)
-        # Asked again, as late as possible: hashing the marts above may have taken minutes.
-        _refuse_if_superseded(build)
-        durable.switch_link(layout.current_link(build.warehouse), f"builds/{file.name}")
-    except (OSError, duckdb.Error) as error:
-        _withdraw(build, str(error))
-        raise StorageError(
-            f"Build {build.build_id} could not be published ({error}); what was published stays as it is. "
-            "Make room on the disk or give write access, then run it again."
-        ) from error
+        # Asked again, as late as possible: digesting the marts, or a person's decision, may have taken long.
+        refuse_if_superseded(build)
+        switch_link_to(build.warehouse, build.build_id)
+    except OSError as error:
+        withdraw(build, str(error))
+        raise not_published(build, error) from error
     except BaseException as error:
-        _withdraw(build, str(error))
+        withdraw(build, str(error))
         raise
     build.end()
-    _remove_oldest(build.warehouse, keep)
-    return read_build(file)
+    _remove_oldest(build.warehouse, keep, newest=build.build_id)
+    return build.record
 
 
-def read_published(warehouse: Path) -> PublishedBuild | None:
+def keep_waiting(build: Build, *, keep: int = KEPT_BUILDS) -> BuildRecord:
+    """End a finished build without switching it in: it waits for `publish_waiting`.
+
+    Args:
+        build: A finished build that is still open.
+        keep: How many builds stay on disk, the published one included; this one stays in any case.
+    """
+    _check_keep(keep)
+    if build.record is None:
+        raise ValueError(f"Build {build.build_id} has to be finished before it can wait")
+    _remove_oldest(build.warehouse, keep, newest=build.build_id)
+    build.end()
+    return build.record
+
+
+def publish_waiting(warehouse: Path, build_id: str, *, wait_seconds: float = 0) -> Switched:
+    """Publish a build that is finished; any whole one that is there, also if newer ones have been published since.
+
+    Args:
+        warehouse: Folder of the warehouse.
+        build_id: The build.
+        wait_seconds: How long to wait for a build that is under way.
+
+    Raises:
+        UsageError: There is no such build here.
+        BuildUnreadable: It is damaged.
+        WarehouseBusy: A build is under way.
+        StorageError: The disk is full or refused.
+    """
+    return _switch_to(warehouse, build_id, wait_seconds, is_rollback=False)
+
+
+def roll_back(warehouse: Path, build_id: str | None = None, *, wait_seconds: float = 0) -> Switched:
+    """Go back to an older build that is kept; the next refresh goes on from there.
+
+    Args:
+        warehouse: Folder of the warehouse.
+        build_id: The build; by default the one that was published before the present one was.
+        wait_seconds: How long to wait for a build that is under way.
+
+    Raises:
+        UsageError: There is no such build here.
+        BuildUnreadable: It is damaged.
+        WarehouseBusy: A build is under way.
+        StorageError: The disk is full or refused.
+    """
+    return _switch_to(warehouse, build_id, wait_seconds, is_rollback=True)
+
+
+def read_published(warehouse: Path) -> BuildRecord | None:
     """Read what is published in a warehouse; None if nothing has been yet.
 
     Raises:
@@ -130,146 +162,97 @@ def read_published(warehouse: Path) -> PublishedBuild | None:
     return None if file is None else read_build(file)
 
 
-def read_build(file: Path) -> PublishedBuild:
-    """Read what a published build says about itself.
+def why_absent(warehouse: Path, build_id: str) -> str:
+    """Say why the file of a build isn't there, and how to get it back."""
+    if layout.is_build_id(build_id) and layout.record_file(warehouse, build_id).exists():
+        return (
+            f"Of build {build_id} only the record is left; `event-archive rebuild --as-of {build_id} --into FILE` computes its "
+            "tables again."
+        )
+    return f"There is no build {build_id!r} in {warehouse}."
 
-    Args:
-        file: The build's file.
 
-    Raises:
-        BuildUnreadable: The file is no build of a warehouse, or is damaged.
-    """
+def _switch_to(warehouse: Path, build_id: str | None, wait_seconds: float, *, is_rollback: bool) -> Switched:
+    warehouse = warehouse.absolute()
+    if not warehouse.is_dir():
+        raise UsageError(f"There is no warehouse in {warehouse} yet: run `event-archive refresh` first.")
+    with locked(warehouse, wait_seconds):
+        published = layout.current_build_id(warehouse)
+        before = _record_if_readable(warehouse, published)
+        chosen = _the_one_before(warehouse, published, before) if build_id is None else build_id
+        _refuse_if_absent(warehouse, chosen)
+        now = read_build(layout.build_file(warehouse, chosen))
+        if now.build_id != chosen:
+            raise BuildUnreadable(
+                f"{layout.build_file(warehouse, chosen)} holds build {now.build_id}; it was put there by hand. Move it away."
+            )
+        if chosen != published:
+            link = layout.current_link(warehouse)
+            if link.exists() and not link.is_symlink():
+                raise StorageError(
+                    f"{link} is a file, not the link that this warehouse makes; move it away, then run this again."
+                )
+            try:
+                switch_link_to(warehouse, chosen, is_rollback=is_rollback)
+            except OSError as error:
+                raise StorageError(
+                    f"Build {chosen} could not be switched in ({error}); what was published stays as it is."
+                ) from error
+    behind = {
+        name: seen.events - (now.streams[name].events if name in now.streams else 0)
+        for name, seen in (before.streams if before else {}).items()
+    }
+    return Switched(now, before, {name: events for name, events in behind.items() if events > 0})
+
+
+def _the_one_before(warehouse: Path, published: str | None, record: BuildRecord | None) -> str:
+    if published is None:
+        raise UsageError(f"Nothing is published in {warehouse} yet, so there is nothing to go back from.")
+    before = published_before(warehouse, published) or (record.based_on if record else None)
+    if before is None:
+        raise UsageError(f"Build {published} is the first one here; there is none before it to go back to.")
+    return before
+
+
+def _refuse_if_absent(warehouse: Path, build_id: str) -> None:
+    there = layout.build_ids_with_file(warehouse)
+    if build_id in there:
+        return
+    raise UsageError(f"{why_absent(warehouse, build_id)} There are: {', '.join(reversed(there)) or 'none'}.")
+
+
+def _record_if_readable(warehouse: Path, build_id: str | None) -> BuildRecord | None:
+    if build_id is None:
+        return None
     try:
-        with closing(duckdb.connect(str(file), read_only=True)) as connection:
-            connection.execute("set timezone = 'UTC'")
-            info = connection.execute(
-                "select build_id, mode, built_by, started_at::timestamp, finished_at::timestamp from main.build_info"
-            ).fetchall()
-            streams = connection.execute(
-                "select stream, version from main.build_streams order by stream"
-            ).fetchall()
-            marts = connection.execute(
-                "select mart, rows, digest from main.build_marts order by mart"
-            ).fetchall()
-    except duckdb.Error as error:
-        raise BuildUnreadable(
-            f"{file} is no readable build of the warehouse ({error}); run a rebuild: it makes every table again from the archive."
-        ) from error
-    build_id, mode, built_by, started_at, finished_at = info[0]
-    return PublishedBuild(
-        build_id=build_id,
-        file=file,
-        snapshot_file=file.with_name(f"{build_id}.snapshot.json"),
-        mode=mode,
-        built_by=built_by,
-        started_at=started_at.replace(tzinfo=UTC),
-        finished_at=finished_at.replace(tzinfo=UTC),
-        versions=dict(streams),
-        marts=tuple(MartRecord(*mart) for mart in marts),
-    )
-
-
-def _refuse_if_superseded(build: Build) -> None:
-    published = layout.current_build_id(build.warehouse)
-    if published != build.based_on or not build.holds_the_lock():
-        raise BuildSuperseded(
-            f"Build {build.build_id} started from {build.based_on or 'an empty warehouse'}, but {published or 'nothing'} is "
-            "published now or its lock is gone; it is not published. Run it again."
-        )
-    link = layout.current_link(build.warehouse)
-    if link.exists() and not link.is_symlink():
-        raise StorageError(
-            f"{link} is a file, not the link that this warehouse makes; move it away, then run the build again."
-        )
-
-
-def _write_records(build: Build, built_by: str) -> None:
-    with closing(duckdb.connect(str(build.file))) as connection:
-        connection.execute("set timezone = 'UTC'")
-        marts = _digests(connection)
-        for record in RECORDS:
-            connection.execute(f"drop table if exists main.{quoted(record)}")
-        connection.execute(
-            "create table main.build_info (build_id varchar, mode varchar, built_by varchar, project_version varchar, "
-            "based_on varchar, started_at timestamptz, finished_at timestamptz)"
-        )
-        connection.execute(
-            "create table main.build_streams (stream varchar, version bigint, events bigint, files bigint, chain_hash varchar)"
-        )
-        connection.execute("create table main.build_marts (mart varchar, rows bigint, digest varchar)")
-        for name, pinned in sorted(build.streams.items()):
-            connection.execute(
-                "insert into main.build_streams values (?, ?, ?, ?, ?)",
-                [name, pinned.version, pinned.events, len(pinned.files), pinned.chain_hash],
-            )
-        for table, counted in marts:
-            connection.execute(
-                "insert into main.build_marts values (?, ?, ?)", [table, counted.rows, counted.digest]
-            )
-        connection.execute(
-            "insert into main.build_info values (?, ?, ?, ?, ?, ?, ?)",
-            [
-                build.build_id,
-                str(build.mode),
-                built_by,
-                __version__,
-                build.based_on,
-                build.started_at,
-                datetime.now(UTC),
-            ],
-        )
-        connection.execute("checkpoint")
-    left = build.file.with_name(build.file.name + ".wal")
-    if left.exists():
-        raise StorageError(
-            f"DuckDB left {left} behind: another process has build {build.build_id} open. Close it, then run the build again."
-        )
-
-
-def _digests(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, TableDigest]]:
-    """Digest every table and view in schema `main`: what is published must be readable without anything beside it."""
-    names = connection.execute(
-        "select table_name from information_schema.tables "
-        "where table_catalog = current_database() and table_schema = 'main' and not list_contains(?, table_name) order by 1",
-        [list(RECORDS)],
-    ).fetchall()
-    marts = []
-    for (name,) in names:
+        return read_record(warehouse, build_id)
+    except BuildUnreadable:
         try:
-            marts.append((name, table_digest(connection, "main", name)))
-        except duckdb.CatalogException as error:
-            raise MartUnreadable(
-                f"The mart {name} could not be read by those who open the published file ({error}); nothing is published. "
-                "A view in schema main may read only what is in the same file."
-            ) from error
-    return marts
+            return read_build(layout.build_file(warehouse, build_id))
+        except BuildUnreadable:  # going back is the way out of exactly that
+            return None
 
 
-def _move_into_place(build: Build) -> Path:
-    file = layout.build_file(build.warehouse, build.build_id)
-    snapshot = layout.snapshot_file(build.warehouse, build.build_id)
-    file.parent.mkdir(exist_ok=True)
-    build.file.chmod(0o444)  # a published build is never written again, by nobody
-    durable.sync(build.file)
-    durable.sync(build.snapshot_file)
-    build.snapshot_file.rename(snapshot)
-    build.file.rename(file)
-    durable.sync(file.parent)
-    return file
+def _check_keep(keep: int) -> None:
+    if keep < 1:
+        raise ValueError("At least the published build has to be kept")
 
 
-def _withdraw(build: Build, reason: str) -> None:
-    if layout.current_build_id(build.warehouse) != build.build_id:
-        layout.build_file(build.warehouse, build.build_id).unlink(missing_ok=True)
-        layout.snapshot_file(build.warehouse, build.build_id).unlink(missing_ok=True)
-    build.discard(reason)
+def _remove_oldest(warehouse: Path, keep: int, *, newest: str) -> None:
+    """Remove all but the published build, those that were published last before it, and the newest that waits. Records stay.
 
-
-def _remove_oldest(warehouse: Path, keep: int) -> None:
-    """Remove all but the newest builds. Who has one of them open reads on: a removed file lives until it is closed."""
-    for build_id in layout.published_build_ids(warehouse)[:-keep]:
+    Who has one of them open reads on: a removed file lives until it is closed.
+    """
+    published = layout.current_build_id(warehouse)
+    others = [build_id for build_id in layout.build_ids_with_file(warehouse) if build_id != published]
+    last_live = when_last_live(warehouse)
+    kept = sorted((build_id for build_id in others if build_id in last_live), key=last_live.__getitem__)
+    waiting = [build_id for build_id in others if build_id not in last_live]
+    stay = {*kept[max(0, len(kept) - (keep - 1)) :], *waiting[-1:], newest}
+    for build_id in others:
+        if build_id in stay:
+            continue
         try:
             layout.build_file(warehouse, build_id).unlink(missing_ok=True)
-            layout.snapshot_file(warehouse, build_id).unlink(missing_ok=True)
         except OSError as error:  # the new build is published all the same; the next one tries again
             log.warning("An old build of the warehouse could not be removed: %s", error)

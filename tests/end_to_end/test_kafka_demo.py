@@ -14,12 +14,11 @@ import psutil
 import pytest
 
 from event_archive.config import load_config
-from event_archive.warehouse import read_published
+from event_archive.warehouse import published_file, read_build
 from tests.kafka.conftest import kafka, kafka_is_here
 
 if TYPE_CHECKING:
     from demo.kafka.broker import Kafka
-    from event_archive.warehouse import PublishedBuild
 
 __all__ = ["kafka", "kafka_is_here"]
 
@@ -60,22 +59,23 @@ def build_from_files(folder: Path) -> Path:
     return config
 
 
-def published(config: Path) -> PublishedBuild:
-    """Return the published tables of a configuration."""
-    found = read_published(load_config(config).warehouse)
+def published(config: Path) -> Path:
+    """Return the file of the published tables of a configuration."""
+    found = published_file(load_config(config).warehouse)
     assert found
     return found
 
 
-def assert_same_rows(one: PublishedBuild, other: PublishedBuild) -> None:
+def assert_same_rows(one: Path, other: Path) -> None:
     """Compare all marts, except when events arrived."""
-    assert [mart.mart for mart in one.marts] == [mart.mart for mart in other.marts]
-    assert len(one.marts) >= 9
+    marts = read_build(one).marts
+    assert [mart.mart for mart in marts] == [mart.mart for mart in read_build(other).marts]
+    assert len(marts) >= 9
     without_arrival = []
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{one.file}' as one (read_only)")
-        connection.execute(f"attach '{other.file}' as other (read_only)")
-        for mart in one.marts:
+        connection.execute(f"attach '{one}' as one (read_only)")
+        connection.execute(f"attach '{other}' as other (read_only)")
+        for mart in marts:
             names = connection.execute(f"describe one.main.{mart.mart}").fetchall()
             columns = [name for name, *_ in names if name != ARRIVAL]
             without_arrival += [mart.mart] * (len(columns) < len(names))

@@ -24,14 +24,15 @@ from event_archive.warehouse import published_file
 with warnings.catch_warnings():
     # dagster-dbt imports sqlglot, and that imports sqlglotrs, which warns that it has a successor.
     warnings.filterwarnings("ignore", "sqlglotrs is deprecated", DeprecationWarning)
-    from orchestration.definitions import DBT_PROJECT, build_definitions
+    from orchestration.definitions import build_definitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 
 PROJECT_ROOT = Path(__file__).parents[2]
+DBT_PROJECT = PROJECT_ROOT / "dbt_project"
 CONFIG = """\
 archive: data/archive
 warehouse: data/warehouse
@@ -74,6 +75,27 @@ class Ran:
             made.asset_key.to_user_string(): {name: value.value for name, value in made.metadata.items()}
             for event in self.result.get_asset_materialization_events()
             for made in [event.step_materialization_data.materialization]
+        }
+
+    def days(self, key: str) -> list[str]:
+        """Partitions of an asset that the run materialised, in order."""
+        made = [
+            event.step_materialization_data.materialization
+            for event in self.result.get_asset_materialization_events()
+        ]
+        return [one.partition for one in made if one.asset_key.to_user_string() == key and one.partition]
+
+    @property
+    def observed(self) -> dict[str, dict[str, Any]]:
+        """Metadata of what the run said of each asset without materialising it."""
+        seen = [
+            event.asset_observation_data.asset_observation
+            for event in self.result.all_events
+            if event.is_asset_observation
+        ]
+        return {
+            one.asset_key.to_user_string(): {name: value.value for name, value in one.metadata.items()}
+            for one in seen
         }
 
     @property
@@ -125,6 +147,35 @@ class Place:
         definition = self.definitions.resolve_job_def(job)
         return Ran(definition.execute_in_process(instance=self.instance, raise_on_error=False, **options))
 
+    def backfill(self, marts: Sequence[str], first: str, last: str) -> Ran:
+        """Compute days of marts again, as one run of a backfill in the UI does."""
+        keys = [dg.AssetKey(["main", mart]) for mart in marts]
+        tags = {
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        }
+        job = self.definitions.resolve_implicit_job_def_def_for_assets(keys)
+        assert job is not None
+        return Ran(
+            job.execute_in_process(
+                instance=self.instance, raise_on_error=False, asset_selection=keys, tags=tags
+            )
+        )
+
+    def log(self, ran: Ran) -> list[str]:
+        """What a run's log says, without Dagster's own events."""
+        return [
+            entry.user_message
+            for entry in self.instance.all_logs(ran.result.run_id)
+            if entry.dagster_event is None
+        ]
+
+    def tags(self, ran: Ran) -> Mapping[str, str]:
+        """The tags of a run, as the list of runs shows them."""
+        run = self.instance.get_run_by_id(ran.result.run_id)
+        assert run is not None
+        return run.tags
+
     def query(self, query: str) -> list[Any]:
         """Read the published tables."""
         with closing(
@@ -137,11 +188,11 @@ def make_place(folder: Path, *, config_text: str = CONFIG, dbt_project: Path = D
     """Make a place in a folder."""
     file = folder / "event_archive.yaml"
     file.write_text(config_text, encoding="utf-8")
-    config = load_config(file)
+    config = load_config(file).model_copy(update={"dbt_project": dbt_project})
     for stream in config.streams.values():
         if isinstance(stream.source, FilesSource):
             stream.source.path.mkdir(parents=True, exist_ok=True)
-    definitions = build_definitions(config=config, dbt_project=dbt_project)
+    definitions = build_definitions(config=config)
     return Place(folder, config, definitions, dg.DagsterInstance.ephemeral())
 
 

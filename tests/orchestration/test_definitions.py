@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -18,14 +19,18 @@ from dagster._core.instance.config import dagster_instance_config
 
 from event_archive.config import load_config
 from event_archive.envelope import EVENT_SCHEMA
-from orchestration.dbt_manifest import manifest_of
-from orchestration.definitions import DBT_PROJECT, build_definitions
+from event_archive.recompute.project import manifest_of
+from event_archive.warehouse_config import PublishPolicy
+from orchestration.assets_warehouse import Publish
+from orchestration.dbt_manifest import load_manifest
+from orchestration.definitions import build_definitions
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.orchestration.conftest import Place
 
+DBT_PROJECT = Path(__file__).parents[2] / "dbt_project"
 STREAMS = {dg.AssetKey(["event_archive", "bookings"]), dg.AssetKey(["event_archive", "cart_events"])}
 MARTS = {
     "bookings",
@@ -38,6 +43,12 @@ MARTS = {
     "cart_abandonment_daily",
     "product_demand_daily",
 }
+DAILY = {"flight_load_daily", "cart_abandonment_daily", "product_demand_daily"}
+
+
+def mart_keys(*marts: str) -> set[dg.AssetKey]:
+    """The assets of marts."""
+    return {dg.AssetKey(["main", mart]) for mart in marts}
 
 
 def test_every_mart_goes_back_to_a_stream(place: Place) -> None:
@@ -98,18 +109,87 @@ def test_a_new_stream_in_the_configuration_is_a_new_asset(place: Place) -> None:
     assert key in definitions.resolve_job_def("ingest").asset_layer.executable_asset_keys
 
 
-def test_the_four_jobs_do_what_their_names_say(place: Place) -> None:
-    """Ingest touches streams only, refresh and rebuild tables only, verify_archive materialises nothing."""
-    jobs = {
-        name: place.definitions.resolve_job_def(name)
-        for name in ("ingest", "refresh", "rebuild", "verify_archive")
-    }
+def test_the_jobs_do_what_their_names_say(place: Place) -> None:
+    """Ingest touches streams only, refresh and rebuild tables only, verify_archive and publish_build select none."""
+    repository = place.definitions.get_repository_def()
+    names = {"ingest", "refresh", "rebuild", "verify_archive", "publish_build"}
+    assert {name for name in repository.job_names if not name.startswith("__")} == names
+    jobs = {name: place.definitions.resolve_job_def(name) for name in names}
     selected = {name: set(job.asset_layer.executable_asset_keys) for name, job in jobs.items()}
     assert selected["ingest"] == STREAMS
     assert selected["refresh"] == selected["rebuild"]
-    assert {dg.AssetKey(["main", mart]) for mart in MARTS} <= selected["refresh"]
-    assert not selected["refresh"] & STREAMS
-    assert selected["verify_archive"] == set()
+    graph = place.definitions.resolve_asset_graph()
+    assert selected["refresh"] == graph.materializable_asset_keys - STREAMS - mart_keys(*DAILY)
+    assert selected["verify_archive"] == selected["publish_build"] == set()
+    assert [name for name, job in jobs.items() if job.partitions_def is not None] == []
+
+
+def test_jobs_over_tables_select_no_checks(place: Place) -> None:
+    """A refresh runs the checks of what it computes. Were all selected, Dagster would show the others as skipped after each refresh."""
+    checks = {
+        name: place.definitions.resolve_job_def(name).asset_layer.asset_graph.asset_check_keys
+        for name in ("ingest", "refresh", "rebuild")
+    }
+    assert checks["ingest"]
+    assert checks["refresh"] == checks["rebuild"] == set()
+
+
+def test_day_level_tables_have_days_as_partitions_in_a_group_of_their_own(place: Place) -> None:
+    """A backfill of any number of days is one run; everything else has no partitions."""
+    graph = place.definitions.resolve_asset_graph()
+    daily = [graph.get(key) for key in mart_keys(*DAILY)]
+    assert {node.group_name for node in daily} == {"daily"}
+    assert {node.partitions_def for node in daily} == {daily[0].partitions_def}
+    assert isinstance(daily[0].partitions_def, dg.DailyPartitionsDefinition)
+    assert {node.backfill_policy for node in daily} == {dg.BackfillPolicy.single_run()}
+    assert len({node.assets_def.op.name for node in daily}) == 1
+    others = graph.materializable_asset_keys - mart_keys(*DAILY)
+    assert [key for key in others if graph.get(key).partitions_def is not None] == []
+    assert [key for key in others if graph.get(key).group_name == "daily"] == []
+
+
+def test_a_project_without_day_level_models_has_no_partitions(
+    tmp_path: Path, dbt_project: Path, place_in: Callable[..., Place]
+) -> None:
+    """As a new one that `event-archive scaffold` makes."""
+    for model in (dbt_project / "models/marts").rglob("*_daily.*"):
+        model.unlink()
+    (dbt_project / "tests/load_is_never_above_capacity.sql").unlink(missing_ok=True)
+    graph = place_in(tmp_path, dbt_project=dbt_project).definitions.resolve_asset_graph()
+    assert mart_keys(*(MARTS - DAILY)) <= graph.materializable_asset_keys
+    assert [key for key in graph.materializable_asset_keys if graph.get(key).partitions_def] == []
+
+
+def test_a_model_may_read_a_day_level_one_and_a_test_both(
+    tmp_path: Path, dbt_project: Path, place_in: Callable[..., Place]
+) -> None:
+    """Then each of the two steps has something that the other reads; the definitions load all the same, and no check is lost."""
+    (dbt_project / "models/marts/shopping_cart/busiest_day.sql").write_text(
+        "{{ config(contract={'enforced': false}) }}\n"
+        "select max(started_date) as day from {{ ref('cart_abandonment_daily') }}\n",
+        encoding="utf-8",
+    )
+    (dbt_project / "tests/days_and_carts.sql").write_text(
+        "select 1 as one from {{ ref('cart_abandonment_daily') }} inner join {{ ref('carts') }} using (started_date) where false\n",
+        encoding="utf-8",
+    )
+    (dbt_project / "tests/carts_and_days.sql").write_text(
+        "select 1 as one from {{ ref('carts') }} inner join {{ ref('cart_abandonment_daily') }} using (started_date) where false\n",
+        encoding="utf-8",
+    )
+    definitions = place_in(tmp_path, dbt_project=dbt_project).definitions
+    graph = definitions.resolve_asset_graph()
+    (day,) = mart_keys("cart_abandonment_daily")
+    assert day in graph.get_ancestor_asset_keys(dg.AssetKey(["main", "busiest_day"]))
+    checks = {(key.name, key.asset_key.path[-1]) for key in graph.asset_check_keys}
+    assert ("days_and_carts", "carts") in checks
+    assert ("carts_and_days", "cart_abandonment_daily") in checks
+    assert definitions.get_repository_def().get_job("refresh")
+
+
+def test_the_launchpad_offers_the_policies_of_the_library() -> None:
+    """Under the same names."""
+    assert {one.name: one.value for one in Publish} == {policy.value: policy for policy in PublishPolicy}
 
 
 def test_schedules_are_off_until_someone_switches_them_on(place: Place) -> None:
@@ -242,4 +322,4 @@ def test_a_project_that_dbt_cannot_parse_says_why(dbt_project: Path) -> None:
         "select * from {{ ref('no_such_model') }}\n", encoding="utf-8"
     )
     with pytest.raises(dg.DagsterInvalidDefinitionError, match="no_such_model"):
-        manifest_of(dbt_project)
+        load_manifest(dbt_project)

@@ -17,7 +17,7 @@ from event_archive.warehouse import current_build_id, layout, published_file, re
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from event_archive.warehouse import PublishedBuild
+    from event_archive.warehouse import BuildRecord
     from tests.orchestration.conftest import Place
 
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 REPOSITORY = Path(__file__).parents[2]
 
 
-def published(place: Place) -> PublishedBuild:
+def published(place: Place) -> BuildRecord:
     """What is published; something must be."""
     build = read_published(place.config.warehouse)
     assert build is not None
@@ -98,9 +98,9 @@ def test_a_source_that_cannot_be_read_shows_as_a_failed_check(place: Place) -> N
     assert "dangling.jsonl" in str(failed["the first of them"])
 
 
-def test_refresh_materialises_every_model_and_evaluates_every_test(built: Place) -> None:
-    """All models, all dbt tests as checks; rows, digest, build and a path to what was read are on each mart."""
-    ran = built.run("refresh")
+def test_rebuild_materialises_every_model_and_evaluates_every_test(built: Place) -> None:
+    """All models, all dbt tests as checks; rows, digest, build and a path to what was read are on each mart, and what differs from before."""
+    ran = built.run("rebuild")
     assert ran.succeeded, ran.said
     graph = built.definitions.resolve_asset_graph()
     models = {
@@ -113,6 +113,7 @@ def test_refresh_materialises_every_model_and_evaluates_every_test(built: Place)
     assert mart["dagster/row_count"] == built.query("select count(*) from bookings")[0][0] > 0
     assert mart["digest"] == digests(built)["bookings"]
     assert mart["build"] == current_build_id(built.config.warehouse)
+    assert mart["difference"].startswith("no difference, from build ")
     assert Path(mart["read from"]).is_file()
     check = ran.checks["main/bookings:unique_bookings_booking_id"]
     assert check.target_materialization_data is not None
@@ -120,6 +121,13 @@ def test_refresh_materialises_every_model_and_evaluates_every_test(built: Place)
         "the check is about this run's table"
     )
     assert mart["archive versions"] == dict(built.query("select stream, version from build_streams"))
+    for daily in ("flight_load_daily", "cart_abandonment_daily", "product_demand_daily"):
+        (column,) = next(mart.key for mart in published(built).marts if mart.mart == daily)
+        held = built.query(f"select cast({column} as varchar), count(*) from {daily} group by 1 order by 1")
+        assert ran.days(f"main/{daily}") == [day for day, _ in held]
+        newest = ran.materialized[f"main/{daily}"]
+        assert newest["dagster/partition_row_count"] == held[-1][1]
+        assert newest["digest"] == digests(built)[daily]
 
 
 def test_rebuild_gives_the_same_tables_as_all_refreshes_together(built: Place) -> None:
@@ -136,14 +144,21 @@ def test_rebuild_gives_the_same_tables_as_all_refreshes_together(built: Place) -
     assert len(refreshed) == 9
 
 
-def test_some_models_alone_can_be_built_and_the_others_stay(built: Place) -> None:
-    """What "Materialize" on one asset does in the UI; a rebuild of one mart must not lose the others."""
+def test_some_models_alone_can_be_rebuilt_and_the_others_stay(built: Place) -> None:
+    """What "Materialize" on one asset does in the UI: a rebuild of one mart must not lose the others; with what it reads, as `+carts` does."""
     before = digests(built)
-    for config in ({}, {"ops": {"warehouse": {"config": {"rebuild": True}}}}):
-        build = current_build_id(built.config.warehouse)
-        ran = built.run("refresh", asset_selection=[dg.AssetKey(["main", "carts"])], run_config=config)
+    build = current_build_id(built.config.warehouse)
+    graph = built.definitions.resolve_asset_graph()
+    (carts,) = [dg.AssetKey(["main", "carts"])]
+    ancestors = {key for key in graph.get_ancestor_asset_keys(carts) if key.path[0] != "event_archive"}
+    for keys in ([carts], [carts, *ancestors]):
+        ran = built.run(
+            "refresh",
+            asset_selection=keys,
+            run_config={"ops": {"warehouse": {"config": {"rebuild": True}}}},
+        )
         assert ran.succeeded, ran.said
-        assert set(ran.materialized) == {"main/carts"}
+        assert set(ran.materialized) == {key.to_user_string() for key in keys}
         assert current_build_id(built.config.warehouse) != build
         assert digests(built) == before
 
@@ -170,6 +185,8 @@ def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_ri
     assert place.run("ingest").succeeded
     assert place.run("refresh").succeeded
     before = published(place)
+    place.land(2)
+    assert place.run("ingest").succeeded
     test = dbt_project / "tests/no_cart_is_ever_open.sql"
     test.write_text(
         "select cart_id, status from {{ ref('carts') }} where status = 'open' order by all\n",
@@ -182,7 +199,7 @@ def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_ri
     assert not ran.succeeded
     (said,) = ran.said
     assert said.startswith("The published tables stay as they were: check no_cart_is_ever_open found ")
-    assert said.endswith("run this job again.")
+    assert said.endswith("run this again.")
     assert "\n" not in said
     assert ran.materialized == {}, "nothing of it is published, so nothing was materialised"
     failed = ran.failed_checks["main/carts:no_cart_is_ever_open"]

@@ -6,6 +6,7 @@ import json
 import stat
 import threading
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -16,8 +17,10 @@ from event_archive.warehouse import (
     BuildMode,
     BuildSuperseded,
     BuildUnreadable,
+    MadeBy,
     MartUnreadable,
     PinnedStream,
+    StreamRecord,
     WarehouseBusy,
     current_build_id,
     layout,
@@ -28,9 +31,7 @@ from event_archive.warehouse import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from event_archive.warehouse import Build, PublishedBuild
+    from event_archive.warehouse import Build, BuildRecord
 
 BOOKINGS = {
     "bookings": PinnedStream(version=12, files=("/archive/bookings/a.parquet",), events=7, chain_hash="ab")
@@ -50,13 +51,11 @@ def rows(file: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def build_and_publish(
-    warehouse: Path, *statements: str, mode: str = "rebuild", keep: int = 3
-) -> PublishedBuild:
+def build_and_publish(warehouse: Path, *statements: str, mode: str = "rebuild", keep: int = 3) -> BuildRecord:
     """Publish a build that the statements fill."""
     with start_build(warehouse, mode=mode, streams=BOOKINGS) as build:
         run(build.file, *statements)
-        return publish(build, built_by="a test", keep=keep)
+        return publish(build, MadeBy("a test"), keep=keep)
 
 
 def test_a_published_build_is_what_readers_of_the_link_see(tmp_path: Path) -> None:
@@ -106,23 +105,25 @@ def test_a_build_says_what_it_is(tmp_path: Path) -> None:
     assert rows(link, "select build_id, mode, built_by from build_info") == [
         (published.build_id, "rebuild", "a test")
     ]
-    assert rows(link, "from build_streams") == [("bookings", 12, 7, 1, "ab")]
-    assert rows(link, "from build_marts") == [("seats", 2, published.marts[0].digest)]
+    assert rows(link, "from build_streams") == [("bookings", 12, 7, "ab")]
+    assert rows(link, "select mart, rows, digest from build_marts") == [
+        ("seats", 2, published.marts[0].digest)
+    ]
     assert read_published(tmp_path) == published
 
 
 def test_a_build_pins_the_files_that_it_may_see(tmp_path: Path) -> None:
-    """What dbt is told stands beside the build, and beside the published file afterwards."""
+    """What dbt is told stands beside the build; what of it is worth keeping is in the record afterwards."""
     with start_build(tmp_path, mode="rebuild", streams=BOOKINGS) as build:
         environment = build.environment()
         assert environment["EVENT_ARCHIVE_BUILD_FILE"] == str(build.file)
+        pinned = json.loads(Path(environment["EVENT_ARCHIVE_SNAPSHOT"]).read_text(encoding="utf-8"))
         run(build.file, "create table seats as select 1 as seat")
-        published = publish(build, built_by="a test")
-    pinned = json.loads(published.snapshot_file.read_text(encoding="utf-8"))
-    assert environment["EVENT_ARCHIVE_SNAPSHOT"].endswith(".json")
+        published = publish(build, MadeBy("a test"))
     assert pinned["build_id"] == published.build_id
     assert pinned["streams"]["bookings"]["version"] == 12
     assert pinned["streams"]["bookings"]["files"] == ["/archive/bookings/a.parquet"]
+    assert published.streams == {"bookings": StreamRecord(version=12, events=7, chain_hash="ab")}
 
 
 def test_a_refresh_goes_on_from_the_published_tables_and_a_rebuild_from_none(tmp_path: Path) -> None:
@@ -134,6 +135,7 @@ def test_a_refresh_goes_on_from_the_published_tables_and_a_rebuild_from_none(tmp
     assert rows(layout.current_link(tmp_path), "select table_name from duckdb_tables() order by 1") == [
         ("build_info",),
         ("build_marts",),
+        ("build_models",),
         ("build_streams",),
         ("carts",),
     ]
@@ -173,7 +175,7 @@ def test_two_builds_of_one_warehouse_never_run_at_once(tmp_path: Path) -> None:
         with pytest.raises(WarehouseBusy, match="wait until it has ended"):
             start_build(tmp_path, mode=BuildMode.REFRESH, streams={})
         run(build.file, "create table seats as select 1 as seat")
-        publish(build, built_by="a test")
+        publish(build, MadeBy("a test"))
     build_and_publish(tmp_path, mode="refresh")
 
 
@@ -186,7 +188,7 @@ def test_a_build_that_waits_sees_what_was_archived_meanwhile(tmp_path: Path) -> 
         nonlocal newest
         run(first.file, "insert into seats values (2)")
         newest = 13
-        publish(first, built_by="the first")
+        publish(first, MadeBy("the first"))
 
     first = start_build(tmp_path, mode="refresh", streams=BOOKINGS)
     ending = threading.Timer(0.5, end_the_first, [first])
@@ -199,7 +201,7 @@ def test_a_build_that_waits_sees_what_was_archived_meanwhile(tmp_path: Path) -> 
     ) as second:
         ending.join()
         assert second.streams["bookings"].version == 13
-        publish(second, built_by="the second")
+        publish(second, MadeBy("the second"))
     assert rows(layout.current_link(tmp_path), "select count(*) from seats") == [(2,)]
 
 
@@ -214,9 +216,13 @@ def test_a_build_that_started_from_an_older_state_is_refused(tmp_path: Path) -> 
         late.snapshot_file.write_text("{}")
         run(late.file, "create table seats as select 3 as seat")
         with pytest.raises(BuildSuperseded, match="Run it again"):
-            publish(late, built_by="a late writer")
+            publish(late, MadeBy("a late writer"))
     assert read_published(tmp_path) == newer
-    assert layout.published_build_ids(tmp_path)[-1] == newer.build_id
+    assert (
+        layout.build_ids_with_file(tmp_path)[-1]
+        == layout.build_ids_with_record(tmp_path)[-1]
+        == newer.build_id
+    )
 
 
 def test_only_the_newest_builds_are_kept_and_open_readers_go_on(tmp_path: Path) -> None:
@@ -229,15 +235,15 @@ def test_only_the_newest_builds_are_kept_and_open_readers_go_on(tmp_path: Path) 
             build_and_publish(tmp_path, "insert into seats values (2)", mode="refresh")
         assert not oldest.exists()
         assert reader.execute("select count(*), max(seat) from seats").fetchall() == [(100000, 1)]
-    assert len(layout.published_build_ids(tmp_path)) == 3
-    assert len(list(layout.builds_folder(tmp_path).glob("*.snapshot.json"))) == 3
-    assert layout.published_build_ids(tmp_path)[-1] == current_build_id(tmp_path)
+    assert len(layout.build_ids_with_file(tmp_path)) == 3
+    assert len(layout.build_ids_with_record(tmp_path)) == 5
+    assert layout.build_ids_with_file(tmp_path)[-1] == current_build_id(tmp_path)
 
 
 def test_a_published_file_has_no_write_permission(tmp_path: Path) -> None:
     """A tool that opens the file for writing by mistake is refused by the file system."""
     published = build_and_publish(tmp_path, "create table seats as select 1 as seat")
-    assert stat.S_IMODE(published.file.stat().st_mode) == 0o444
+    assert stat.S_IMODE(layout.build_file(tmp_path, published.build_id).stat().st_mode) == 0o444
 
 
 def test_a_file_in_the_place_of_the_link_is_never_overwritten(tmp_path: Path) -> None:
@@ -246,7 +252,7 @@ def test_a_file_in_the_place_of_the_link_is_never_overwritten(tmp_path: Path) ->
     with start_build(tmp_path, mode="refresh", streams={}) as build:
         run(build.file, "create table seats as select 1 as seat")
         with pytest.raises(StorageError, match="move it away"):
-            publish(build, built_by="a test")
+            publish(build, MadeBy("a test"))
     assert rows(layout.current_link(tmp_path), "from precious") == [(1,)]
 
 
@@ -264,8 +270,9 @@ def test_a_damaged_published_file_says_that_a_rebuild_helps_and_it_does(tmp_path
     """Nothing is kept in the warehouse alone: the way out is always to compute it again."""
     assert read_published(tmp_path) is None
     published = build_and_publish(tmp_path, "create table seats as select 1 as seat")
-    published.file.chmod(0o644)
-    published.file.write_bytes(b"no database")
+    file = layout.build_file(tmp_path, published.build_id)
+    file.chmod(0o644)
+    file.write_bytes(b"no database")
     with pytest.raises(BuildUnreadable, match="run a rebuild"):
         read_published(tmp_path)
     build_and_publish(tmp_path, "create table seats as select 1 as seat", mode="rebuild")

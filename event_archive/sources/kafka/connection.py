@@ -26,6 +26,7 @@ _SHORTEST_SECRET = 3
 _WORKED = (
     "in state UP"  # what librdkafka says of a connection that it loses, as against one that it never had
 )
+_HANDSHAKE = "in state SSL_HANDSHAKE"
 
 _REMEDIES = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic; check `topic`, or make it",
@@ -112,6 +113,8 @@ def _as_ours(source: KafkaSource, error: KafkaError, errors: Errors | None) -> E
     code = error.code()
     if errors and errors.newest and code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001 - public names
         error, code = errors.newest, errors.newest.code()
+    if _HANDSHAKE in error.str():  # said with the code of whatever fails first
+        code = KafkaError._SSL  # noqa: SLF001 - its public name
     place = f"topic {source.topic} at {source.brokers}"
     if code in (KafkaError._INVALID_ARG, KafkaError._CONFLICT, KafkaError._NOT_IMPLEMENTED):  # noqa: SLF001 - public names
         return ConfigurationError(f"{place}: {_without_values(source, error.str())}.")

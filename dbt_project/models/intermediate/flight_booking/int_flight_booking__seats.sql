@@ -1,9 +1,4 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_entities',
-    unique_key='flight_id',
-    meta={'reduces': ['stg_flight_booking__bookings']},
-) }}
+{{ config(materialized='incremental', unique_key='flight_id', meta={'level': 'entity'}) }}
 
 with booking_events as (
     select

@@ -1,5 +1,7 @@
+{{ config(materialized='incremental', unique_key='departure_date', meta={'level': 'day'}) }}
+
 with flights as (
-    select * from {{ ref('seat_availability') }}
+    select * from {{ history('seat_availability') }}
 ),
 
 final as (

@@ -1,10 +1,4 @@
--- depends_on: {{ ref('stg_flight_booking__bookings') }}
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_entities',
-    unique_key='flight_id',
-    meta={'reduces': ['stg_flight_booking__bookings']},
-) }}
+{{ config(materialized='incremental', unique_key='flight_id', meta={'level': 'entity'}) }}
 
 with flights as (
     select * from {{ history('int_flight_booking__flights') }}

@@ -1,10 +1,12 @@
+{{ config(materialized='incremental', unique_key='started_date', meta={'level': 'day'}) }}
+
 with carts as (
-    select * from {{ ref('carts') }}
+    select * from {{ history('carts') }}
 ),
 
 final as (
     select
-        cast(started_at as date) as started_date,
+        started_date,
         count(*) as carts,
         count(*) filter (where status = 'checked_out') as checked_out_carts,
         count(*) filter (where status = 'abandoned') as abandoned_carts,

@@ -13,5 +13,6 @@ select
     unit_price_usd,
     total_usd,
     schema_version,
+    commit_version,
     ingested_at
 from {{ ref('stg_shopping_cart__cart_events') }}

@@ -1,9 +1,4 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_entities',
-    unique_key='cart_id',
-    meta={'reduces': ['stg_shopping_cart__cart_events']},
-) }}
+{{ config(materialized='incremental', unique_key='cart_id', meta={'level': 'entity'}) }}
 
 with item_events as (
     select

@@ -1,9 +1,4 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='replace_entities',
-    unique_key='cart_id',
-    meta={'reduces': ['stg_shopping_cart__cart_events']},
-) }}
+{{ config(materialized='incremental', unique_key='cart_id', meta={'level': 'entity'}) }}
 
 with cart_events as (
     select
@@ -63,6 +58,7 @@ final as (
             else 'open'
         end as status,
         lives.started_at,
+        cast(lives.started_at as date) as started_date,
         lives.last_changed_at,
         case when lives.last_event_type = 'cart_checked_out' then lives.checked_out_at end as checked_out_at,
         coalesce(contents.products, 0) as products,

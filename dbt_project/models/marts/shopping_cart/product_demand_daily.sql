@@ -1,37 +1,32 @@
-with cart_events as (
-    select * from {{ ref('cart_events') }}
+{{ config(materialized='incremental', unique_key='demand_date', meta={'level': 'day'}) }}
+
+with added_items as (
+    select * from {{ history('int_shopping_cart__added_items') }}
 ),
 
-carts as (
-    select * from {{ ref('carts') }}
-),
-
-items as (
-    select * from {{ ref('cart_items') }}
+ordered_items as (
+    select * from {{ history('int_shopping_cart__ordered_items') }}
 ),
 
 added as (
     select
-        cast(occurred_at as date) as demand_date,
+        demand_date,
         product_id,
         count(*) as additions,
         count(distinct cart_id) as carts_added_to,
         sum(quantity) as units_added
-    from cart_events
-    where event_type = 'item_added'
+    from added_items
     group by all
 ),
 
 ordered as (
     select
-        cast(carts.checked_out_at as date) as demand_date,
-        items.product_id,
+        demand_date,
+        product_id,
         count(*) as orders,
-        sum(items.quantity) as units_ordered,
-        sum(items.line_value_usd) as ordered_value_usd
-    from items
-    inner join carts on items.cart_id = carts.cart_id
-    where carts.status = 'checked_out'
+        sum(quantity) as units_ordered,
+        sum(line_value_usd) as ordered_value_usd
+    from ordered_items
     group by all
 ),
 

@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append_events') }}
+{{ config(materialized='incremental', meta={'level': 'event'}) }}
 
 {#- What an event of the flight booking service may say; demo/EVENTS.md has the words. -#}
 {% set on_flights = ['flight_scheduled', 'flight_rescheduled'] %}
@@ -37,41 +37,13 @@
     {'name': 'reason', 'type': 'string', 'required_by': ['flight_rescheduled', 'booking_cancelled', 'command_refused']},
 ] %}
 
-with events as (
-    select
-        source_id,
-        source_partition,
-        source_offset,
-        commit_version,
-        ingested_at,
-        value,
-        payload
-    from {{ new_events('bookings') }}
-),
-
-parsed as (
-    select
-        *,
-        {{ json_types_and_texts('payload', fields) }}
-    from events
-),
-
-typed as (
-    select
-        parsed.*,
-        {{ typed_fields(fields) }}
-    from parsed
-),
-
-judged as (
-    select
-        *,
-        {{ rejection_reason(
-            fields,
-            event_types=on_flights + on_bookings + ['command_refused'],
-            schema_versions=[1, 2],
-        ) }} as rejection_reason
-    from typed
+with judged as (
+    {{ judged_events(
+        'bookings',
+        fields,
+        event_types=on_flights + on_bookings + ['command_refused'],
+        schema_versions=[1, 2],
+    ) }}
 ),
 
 decoded as materialized (

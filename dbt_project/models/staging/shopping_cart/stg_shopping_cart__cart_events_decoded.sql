@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append_events') }}
+{{ config(materialized='incremental', meta={'level': 'event'}) }}
 
 {#- What an event of the shopping cart service may say; demo/EVENTS.md has the words. -#}
 {% set event_types = [
@@ -29,37 +29,8 @@
     },
 ] %}
 
-with events as (
-    select
-        source_id,
-        source_partition,
-        source_offset,
-        commit_version,
-        ingested_at,
-        value,
-        payload
-    from {{ new_events('cart_events') }}
-),
-
-parsed as (
-    select
-        *,
-        {{ json_types_and_texts('payload', fields) }}
-    from events
-),
-
-typed as (
-    select
-        parsed.*,
-        {{ typed_fields(fields) }}
-    from parsed
-),
-
-judged as (
-    select
-        *,
-        {{ rejection_reason(fields, event_types, schema_versions=[1, 2]) }} as rejection_reason
-    from typed
+with judged as (
+    {{ judged_events('cart_events', fields, event_types, schema_versions=[1, 2]) }}
 ),
 
 decoded as materialized (

@@ -1,0 +1,338 @@
+"""Bugs by which an incremental table and its rebuild would come apart."""
+
+from __future__ import annotations
+
+from campaign.mutations.bug import a_bug
+
+_ANY = "tests/recompute/test_any_history.py"
+_OWN = "tests/recompute/test_own_models.py::test_a_model_that_keeps_to_the_rules_gives_what_a_rebuild_gives"
+_MACROS = "dbt_project/macros"
+_STRATEGY = f"{_MACROS}/incremental_strategies.sql"
+_MARTS = "dbt_project/models/marts"
+_ENGINE = "event_archive/recompute"
+_REFRESH = "tests/recompute/test_refresh.py"
+_CODE = "tests/recompute/test_changed_code.py"
+_PAST = "tests/recompute/test_past_states.py"
+_RANGES = "tests/recompute/test_ranges.py"
+_CHECKS = "tests/recompute/test_incremental_checks.py"
+_PARTS = "tests/recompute/test_parts.py"
+_INTERRUPTED = "tests/recompute/test_interrupted.py"
+
+RECOMPUTE = (
+    a_bug(
+        "only what is new is reduced, not the history of those of whom it is",
+        f"{_MARTS}/flight_booking/booking_history.sql",
+        "where event_type in",
+        "where commit_version > {{ watermark(this.identifier) if is_incremental() else -1 }} and event_type in",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "a model looks back by event time",
+        f"{_MARTS}/flight_booking/booking_history.sql",
+        "where event_type in",
+        "where {% if is_incremental() %}occurred_at > (select max(valid_from_at) - interval 1 day from {{ this }}) and {% endif %}event_type in",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "a model only inserts",
+        f"{_MARTS}/shopping_cart/carts.sql",
+        "config(materialized='incremental',",
+        "config(materialized='incremental', incremental_strategy='append',",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "what has been emptied stays",
+        _STRATEGY,
+        "    delete from {{ target }} as target where {{ has_affected_key('target') }};\n",
+        "    delete from {{ target }} as target where ({{ key_columns(model) | join(', ') }}) in\n"
+        "    (select ({{ key_columns(model) | join(', ') }}) from {{ arg_dict.temp_relation }});\n",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "those who read a model aren't told which rows it has removed",
+        _STRATEGY,
+        "false from {{ target }} as target where {{ has_affected_key('target') }};",
+        "false from {{ target }} as target where false;",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "those who read a model aren't told which rows it has added",
+        _STRATEGY,
+        "    select {{ columns }}, {{ next_version() }}, true from {{ arg_dict.temp_relation }};\n",
+        "    select {{ columns }}, {{ next_version() }}, true from {{ arg_dict.temp_relation }} where false;\n",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "affected are only the keys of rows that an input has added",
+        f"{_MACROS}/history.sql",
+        "    where change_version > {{ consumed(input.table, 'version') }}\n",
+        "    where is_added and change_version > {{ consumed(input.table, 'version') }}\n",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "what null is the key of is forgotten",
+        f"{_MACROS}/history.sql",
+        "affected.{{ column }} is not distinct from {{ alias }}.{{ column }}",
+        "affected.{{ column }} = {{ alias }}.{{ column }}",
+        _OWN,
+        row=14,
+    ),
+    a_bug(
+        "a model believes that it has seen what its inputs have not",
+        f"{_MACROS}/bookkeeping.sql",
+        "(select min(watermarks.commit_version) from meta.watermarks as watermarks where watermarks.model = models.model)",
+        "(select max(pinned.version) from event_archive.archive.pinned_snapshot as pinned)",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "a model believes that it has read the next version of what it reads",
+        f"{_MACROS}/bookkeeping.sql",
+        "'{{ name }}', models.model, models.version,",
+        "'{{ name }}', models.model, models.version + 1,",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "nobody notices that an input was computed in full",
+        _STRATEGY,
+        " where consumed.version is null or consumed.version < models.full_at",
+        " where consumed.version is null",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "changes are cleared away as soon as one reader has them",
+        "event_archive/recompute/prepare.py",
+        "(select min(version) from meta.inputs where input = $1)",
+        "(select max(version) from meta.inputs where input = $1)",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "an event counts again when it is delivered again later",
+        f"{_MACROS}/first_archived_wins.sql",
+        "            when known.event_id is not null then 'duplicate'\n",
+        "            when known.event_id is not null and false then 'duplicate'\n",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "which of two events with one version counts is left to chance",
+        f"{_MARTS}/shopping_cart/carts.sql",
+        "row_number() over (partition by cart_id order by cart_version, event_id) as event_number",
+        "row_number() over (partition by cart_id order by cart_version) as event_number",
+        _ANY,
+        row=14,
+    ),
+    a_bug(
+        "a build sees what is archived while it is made",
+        "dbt_project/plugins/archive_views.py",
+        "            if stream.holds_later:\n",
+        "            if False:\n",
+        f"{_PAST}::test_an_old_build_comes_back_from_the_archive",
+    ),
+    a_bug(
+        "what was archived before the last compaction counts as new for ever",
+        f"{_ENGINE}/plan.py",
+        "    return after < until and any(\n        commit.events for commit in",
+        "    return after < until and any(\n        True for commit in",
+        f"{_REFRESH}::test_a_refresh_after_nothing_new_ends_without_dbt",
+    ),
+    a_bug(
+        "a model that was removed is removed again by each refresh",
+        f"{_ENGINE}/plan.py",
+        "as there on there.schema_name = models.schema_name and there.name = models.model",
+        "as there on true",
+        f"{_CODE}::test_models_come_and_go",
+    ),
+    a_bug(
+        "a model that reads what was changed isn't computed again",
+        f"{_ENGINE}/project.py",
+        "made_of = [model.own_hash, *(f\"{name} {hashes.get(name, '')}\" for name in sorted(model.inputs))]",
+        "made_of = [model.own_hash]",
+        _CODE,
+    ),
+    a_bug(
+        "a macro is no part of the code of who calls it",
+        f"{_ENGINE}/code.py",
+        '            "macros": used,\n',
+        '            "macros": {},\n',
+        _CODE,
+    ),
+    a_bug(
+        "a contract is no part of a model's code",
+        f"{_ENGINE}/code.py",
+        'if config.get("contract", {}).get("enforced")',
+        "if False",
+        _CODE,
+    ),
+    a_bug(
+        "a refresh of some models believes that all are of the new code",
+        f"{_ENGINE}/ending.py",
+        '    hashes = state_hashes(project, {name: before.get(name, "") for name in not_built})\n',
+        '    hashes = state_hashes(project, {name: "" for name in not_built if name not in before})\n',
+        f"{_REFRESH}::test_a_refresh_of_one_model_leaves_the_others_stale",
+    ),
+    a_bug(
+        "another archive is taken for the one of a past state",
+        f"{_ENGINE}/as_of.py",
+        "if state.chain_hash not in (None, pinned[name].chain_hash):",
+        "if False:",
+        f"{_PAST}::test_another_archive_or_one_cut_off_is_found_out",
+    ),
+    a_bug(
+        "another archive is taken for the one that the tables are of",
+        f"{_ENGINE}/plan.py",
+        "    if before.chain_hash not in (None, seen):",
+        "    if False:",
+        f"{_REFRESH}::test_an_archive_that_is_another_one_is_noticed",
+    ),
+    a_bug(
+        "a past state is published by itself",
+        f"{_ENGINE}/ending.py",
+        "    if filled.request.as_of is not None:",
+        "    if False:",
+        f"{_PAST}::test_a_past_state_waits_to_be_published_and_may_be_gone_on_from",
+    ),
+    a_bug(
+        "what changes history is published without being compared",
+        f"{_ENGINE}/ending.py",
+        "if published is not None and (request.is_rebuild or plan.changes_history):",
+        "if published is not None and request.is_rebuild:",
+        "tests/recompute/test_publishing.py",
+    ),
+    a_bug(
+        "a rebuild is compared at another state of the archive",
+        f"{_ENGINE}/run.py",
+        "        return pin_live(config) or pin_streams(config)\n",
+        "        return pin_streams(config)\n",
+        "tests/recompute/test_publishing.py::test_what_changes_history_is_shown_before_it_is_published",
+    ),
+    a_bug(
+        "a digest goes on from one of rows that somebody has damaged",
+        f"{_ENGINE}/run.py",
+        "keeps_digests=not request.is_rebuild",
+        "keeps_digests=True",
+        _RANGES,
+    ),
+    a_bug(
+        "a range that was asked for once is asked for ever",
+        f"{_ENGINE}/ending.py",
+        "        clear_asked(connection)\n",
+        "",
+        _RANGES,
+    ),
+    a_bug(
+        "a range of rows of another code is computed among the rest",
+        f"{_ENGINE}/run.py",
+        "        if name in plan.stale:\n",
+        "        if False:\n",
+        f"{_RANGES}::test_what_can_not_be_computed_for_a_range_is_refused",
+    ),
+    a_bug(
+        "whoever has waited builds what the other has just built",
+        f"{_ENGINE}/run.py",
+        "            if (base is None) is not (mode is BuildMode.REBUILD):",
+        "            if False:",
+        f"{_INTERRUPTED}::test_tables_that_have_come_while_one_waited_are_gone_on_from",
+    ),
+    a_bug(
+        "dbt goes on when its refresh is told to stop",
+        f"{_ENGINE}/dbt.py",
+        "        except BaseException:\n            process.kill()\n",
+        "        except BaseException:\n            os._exit(143)\n",
+        f"{_INTERRUPTED}::test_a_refresh_that_is_told_to_stop_stops_with_its_dbt",
+    ),
+    a_bug(
+        "a failed check is overlooked",
+        f"{_ENGINE}/run.py",
+        "    if ran.failure is not None:",
+        "    if False:",
+        f"{_INTERRUPTED}::test_a_check_that_fails_is_named_and_nothing_is_published",
+    ),
+    a_bug(
+        "of what must be unique only the new rows are compared",
+        f"{_MACROS}/checks.sql",
+        "        {%- do return(rows_like(relation, columns, changes, columns)) -%}",
+        "        {%- do return(changes) -%}",
+        f"{_CHECKS}::test_what_comes_with_new_events_is_found",
+    ),
+    a_bug(
+        "nobody looks for those who refer to what has gone",
+        f"{_MACROS}/checks.sql",
+        "where not is_added and change_version > '",
+        "where false and change_version > '",
+        f"{_CHECKS}::test_what_comes_with_new_events_is_found",
+    ),
+    a_bug(
+        "a check that only warns forgets what it has warned of",
+        f"{_ENGINE}/dbt.py",
+        'result["status"] in ("pass", "success")\n',
+        'result["status"] in ("pass", "success", "warn")\n',
+        f"{_CHECKS}::test_a_check_that_only_warns_looks_at_everything",
+    ),
+    a_bug(
+        "a check that has missed a run believes the last one alone",
+        f"{_MACROS}/checks.sql",
+        " or models.version > consumed.version + 1",
+        "",
+        f"{_CHECKS}::test_a_check_that_missed_a_run_looks_at_everything",
+    ),
+    a_bug(
+        "another check passes for what the old one has seen",
+        f"{_ENGINE}/noted_checks.py",
+        "if wanted.get(name) != code",
+        "if name not in wanted",
+        f"{_CHECKS}::test_a_check_that_is_another_looks_at_everything",
+    ),
+    a_bug(
+        "a unit test of another code is taken for passed",
+        f"{_ENGINE}/noted_checks.py",
+        "noted.get(check.unique_id) == _code(check, hashes)",
+        "check.unique_id in noted",
+        f"{_CHECKS}::test_unit_tests_are_run_once_for_each_state_of_the_code",
+    ),
+    a_bug(
+        "a view with a window passes for one that only gets more rows",
+        f"{_ENGINE}/plain_views.py",
+        'if node.get("class") in ("WINDOW", "SUBQUERY"):',
+        'if node.get("class") == "SUBQUERY":',
+        "tests/recompute/test_plain_views.py",
+    ),
+    a_bug(
+        "a part takes the place of all tables",
+        f"{_ENGINE}/run.py",
+        "    if base is None and is_part and not request.is_aside",
+        "    if False and not request.is_aside",
+        f"{_PARTS}::test_a_part_does_not_take_the_place_of_tables_that_can_not_be_gone_on_from",
+    ),
+    a_bug(
+        "nobody notices that models were edited while they were computed",
+        f"{_ENGINE}/run.py",
+        "    if (ran.state_hashes(), ran.checks) != (project.state_hashes(), project.checks):",
+        "    if False:",
+        f"{_PARTS}::test_models_that_are_edited_meanwhile_are_never_taken_for_what_was_computed",
+    ),
+    a_bug(
+        "tables of different states pass for one state",
+        f"{_ENGINE}/as_of.py",
+        "        if record.is_partial:",
+        "        if False:",
+        f"{_PARTS}::test_tables_of_different_states_are_no_state_to_come_back_to",
+    ),
+    a_bug(
+        "the build that one went back to is removed before those one left",
+        "event_archive/warehouse/publish.py",
+        "key=last_live.__getitem__)",
+        "key=str)",
+        "tests/warehouse/test_going_back.py",
+    ),
+)

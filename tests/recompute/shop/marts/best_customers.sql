@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+select customer, orders from {{ ref('customers') }} where orders >= 2
