@@ -34,6 +34,10 @@ class Models:
         """The day level models, each with the column of its day."""
         return day_columns(self.manifest)
 
+    def knows(self, unique_id: str) -> bool:
+        """Whether dbt's node was there when the manifest was read."""
+        return unique_id in self.manifest["nodes"]
+
     def node(self, unique_id: str) -> Mapping[str, Any]:
         """What dbt knows of a model or a test."""
         found: Mapping[str, Any] = self.manifest["nodes"][unique_id]
@@ -96,7 +100,7 @@ def check_results(ran: DbtRun, models: Models, file: Path) -> Iterator[Found]:
         file: The file that dbt worked on.
     """
     for unique_id, result in ran.results.items():
-        key = models.check_key(unique_id) if unique_id in models.manifest["nodes"] else None
+        key = models.check_key(unique_id) if models.knows(unique_id) else None
         if key is None or result["status"] == "skipped":
             continue
         metadata: dict[str, Any] = {"status": result["status"], "unique_id": unique_id}

@@ -223,8 +223,13 @@ def _materializations(
 ) -> Iterator[Event]:
     rows = row_counts(built.file)
     marts = {mart.mart: mart for mart in built.record.marts}
-    day_tables = [name for name in map(models.table, built.ran.built) if name in models.days]
-    for unique_id in built.ran.built:
+    known = [unique_id for unique_id in built.ran.built if models.knows(unique_id)]
+    if unknown := sorted(set(built.ran.built) - set(known)):
+        context.log.warning(
+            "Computed, but not known to Dagster yet: %s; reload the code location.", ", ".join(unknown)
+        )
+    day_tables = [name for name in map(models.table, known) if name in models.days]
+    for unique_id in known:
         key, node = models.key(unique_id), models.node(unique_id)
         schema, table = node["schema"], node["alias"]
         mart = marts.get(table) if schema == "main" else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,7 @@ from event_archive.cli import (
     upkeep,
     verifying,
 )
+from event_archive.cli.ended import is_interrupted
 from event_archive.cli.options import ConfigOption, JsonOption, Streams, chosen_streams
 from event_archive.config import load_config
 from event_archive.errors import EventArchiveError, UsageError
@@ -386,6 +388,11 @@ def main() -> None:
     except EventArchiveError as error:
         render.complain(str(error))
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except RuntimeError as error:
+        if not is_interrupted(error):
+            raise
+        render.complain("Aborted!")
+        sys.exit(128 + signal.SIGINT)
     except OSError as error:  # the library turns its own into sentences: what is left is our output
         with contextlib.suppress(OSError):
             render.complain(f"The output can't be written ({error.strerror}).")

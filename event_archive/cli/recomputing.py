@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import signal
 import sys
 import time
 from pathlib import Path  # noqa: TC003 - typer reads it
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from event_archive.cli import render
+from event_archive.cli.ended import ended_by_sigterm
 from event_archive.cli.options import ConfigOption, JsonOption  # noqa: TC001 - typer reads them
 from event_archive.config import load_config
 from event_archive.errors import UsageError
@@ -133,7 +133,7 @@ def _recompute(
     started = time.monotonic()
     is_watched = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     shown: list[BuildDiff] = []
-    with _ended_by_sigterm(), _progress(quiet=as_json) as (show, pause):
+    with ended_by_sigterm(), _progress(quiet=as_json) as (show, pause):
 
         def tell(plan: Plan) -> None:
             if not as_json:
@@ -177,16 +177,6 @@ def _range(option: str, text: str | None) -> tuple[dt.date, dt.date] | None:
     if days[0] > days[1]:
         raise UsageError(f"{option} {text}: the first day comes after the last.")
     return days
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does: by an exception, so that dbt ends too and nothing is left behind."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,13 @@ It is kept in the project's folder `target`. What doesn't live here: what is rea
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import subprocess
 import tempfile
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ _TARGET = "target"
 _MANIFEST = "manifest.json"
 _SOURCES_HASH = "manifest.sources.sha256"
 _PARTIAL_PARSE = "partial_parse.msgpack"
+_DBT = ("dbt-core", "dbt-duckdb")
+"""Another version writes another manifest, and can't go on from what this one has parsed."""
 _NOT_SOURCES = {_TARGET, "logs", "dbt_packages", "__pycache__"}
 
 
@@ -57,8 +61,11 @@ def manifest_of(project: Path) -> Path:
 
 
 def sources_hash(project: Path) -> str:
-    """One hash of all files of a project."""
+    """One hash of all files of a project, and of which dbt reads them."""
     total = hashlib.sha256()
+    for package in _DBT:
+        with contextlib.suppress(PackageNotFoundError):  # a dbt that isn't of this environment
+            total.update(f"{package} {version(package)}\n".encode())
     for path in sorted(_sources(project)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{path.relative_to(project)} {content}\n".encode())

@@ -15,6 +15,7 @@ import yaml
 
 from event_archive.recompute.code import Code
 from event_archive.recompute.manifest import ProjectUnreadable, manifest_of
+from event_archive.warehouse.kept_digests import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,6 +180,10 @@ def _models(manifest: Mapping[str, Any], code: Code) -> dict[str, Model]:
         if before is not None:
             raise ProjectUnreadable(
                 f"{before.unique_id} and {unique_id} make tables of one name, {node['alias']}: give one of them another `alias`."
+            )
+        if node["alias"] in RECORDS and node["schema"] == "main":
+            raise ProjectUnreadable(
+                f"{node['original_file_path']}: a table {node['alias']} is part of each build's own record: give the model another name."
             )
         reads = node.get("depends_on", {}).get("nodes", [])
         for parent in reads:

@@ -19,7 +19,8 @@ from dagster._core.instance.config import dagster_instance_config
 
 from event_archive.config import load_config
 from event_archive.envelope import EVENT_SCHEMA
-from event_archive.recompute.project import manifest_of
+from event_archive.recompute import manifest
+from event_archive.recompute.manifest import manifest_of, sources_hash
 from event_archive.warehouse_config import PublishPolicy
 from orchestration.assets_warehouse import Publish
 from orchestration.dbt_manifest import load_manifest
@@ -314,6 +315,14 @@ def test_the_manifest_is_made_once_and_again_when_the_project_changes(dbt_projec
     assert names() == before | {"stg_extra"}
     extra.unlink()
     assert names() == before
+
+
+def test_another_version_of_dbt_makes_its_own_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another version has parsed can't be gone on from."""
+    before = sources_hash(DBT_PROJECT)
+    assert sources_hash(DBT_PROJECT) == before
+    monkeypatch.setattr(manifest, "version", lambda package: f"{package} of next year")
+    assert sources_hash(DBT_PROJECT) != before
 
 
 def test_a_project_that_dbt_cannot_parse_says_why(dbt_project: Path) -> None:

@@ -108,6 +108,23 @@ def test_a_refresh_marks_the_days_that_have_changed(built: Place) -> None:
     assert {name.split(":")[0] for name in ran.checks} >= {f"main/{mart}" for mart in DAILY}
 
 
+def test_a_model_that_is_newer_than_the_code_location_is_computed_and_told(
+    built: Place, place_in: Callable[..., Place], dbt_project: Path
+) -> None:
+    """Dagster can't show what it doesn't know; the tables that it knows are published and shown all the same."""
+    place = place_in(built.folder, dbt_project=dbt_project)
+    (dbt_project / "models/marts/shopping_cart/newer.sql").write_text(
+        "{{ config(materialized='incremental', unique_key='cart_id', meta={'level': 'entity'}, contract={'enforced': false}) }}\n"
+        "select cart_id, count(*) as events from {{ history('stg_shopping_cart__cart_events') }} group by cart_id\n",
+        encoding="utf-8",
+    )
+    ran = place.run("refresh")
+    assert ran.succeeded, ran.said
+    assert any("newer; reload the code location" in line for line in place.log(ran)), place.log(ran)
+    assert "main/newer" not in ran.materialized
+    assert place.query("select count(*) > 0 from newer") == [(True,)]
+
+
 def test_no_more_days_are_marked_than_dagster_takes_in_some_seconds(
     built: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from event_archive.errors import UsageError
 from event_archive.recompute.dbt import BuildFailed
 from event_archive.recompute.determinism import ModelGuesses
+from event_archive.recompute.project import ProjectUnreadable
 from event_archive.recompute.request import Request
 from event_archive.recompute.run import Ending
 from event_archive.warehouse import layout, read_published
@@ -200,6 +201,13 @@ def test_two_models_can_not_make_one_table(shop: Place) -> None:
     """The second would never be computed."""
     add(shop, "totals_too", "{{ config(alias='totals') }} select 1 as one", "one integer")
     with pytest.raises(Exception, match=r"totals"):
+        shop.recompute()
+
+
+def test_a_model_can_not_take_the_place_of_a_builds_record(shop: Place) -> None:
+    """The record would be written over its rows."""
+    add(shop, "build_info", "select 1 as one", "one integer")
+    with pytest.raises(ProjectUnreadable, match=r"build_info is part of each build's own record"):
         shop.recompute()
 
 
