@@ -44,7 +44,7 @@ models:
         data_tests:
           - accepted_values: {arguments: {values: [ann, bob, cid, dan]}}
           - relationships: {arguments: {to: ref('customers'), field: customer}}
-      - {name: ordered_on, data_type: date}
+      - {name: ordered_on, data_type: date, data_tests: [unique]}
       - name: amount_cents
         data_type: bigint
         data_tests:
@@ -118,6 +118,7 @@ BAD_EVENTS = {
     ),
     "a row of a check of one's own": ("orders", order(9, "ann", 9, amount=-1), "no_sale_is_negative"),
     "a new row that equals an old one": ("orders", order(9, "ann", 1), "unique_combination_orders"),
+    "a value that another row has": ("orders", order(9, "bob", 1), "unique_orders_ordered_on"),
     "an old row that comes to equal another": (
         "orders",
         order(3, "dan", 4, event_id="o9"),

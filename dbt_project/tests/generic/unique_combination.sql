@@ -3,6 +3,7 @@
 
 select {{ columns | join(', ') }}
 from {{ model }}
+where {{ may_be_twice(model, columns) }}
 group by {{ columns | join(', ') }}
 having count(*) > 1
 
