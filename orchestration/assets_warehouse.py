@@ -19,7 +19,8 @@ from orchestration.dbt_manifest import is_of_day_level
 from orchestration.dbt_results import Models
 from orchestration.failures import RETRIES, one_sentence
 from orchestration.markdown import markdown_text
-from orchestration.warehouse_step import Event, check_step, recompute_step
+from orchestration.reporting import Event
+from orchestration.warehouse_step import check_step, recompute_step
 
 WAREHOUSE_OP = "warehouse"
 DAYS_OP = "days"

@@ -101,7 +101,8 @@ def _note_tables(
     outcome: Outcome, instance: "DagsterInstance", job: str, result: "ExecuteInProcessResult"
 ) -> None:
     """What the step that computes tables has left in Dagster's records."""
-    from orchestration.warehouse_step import DIFFERENCE, ENDING_TAG, REASON
+    from orchestration.reporting import DIFFERENCE, REASON
+    from orchestration.warehouse_step import ENDING_TAG
 
     run = instance.get_run_by_id(result.run_id)
     if run is not None and ENDING_TAG in run.tags:

@@ -1,6 +1,6 @@
 """dbt's nodes as Dagster's assets and checks, and what a run of dbt found: the checks with examples of what failed, and rows.
 
-What doesn't live here: running dbt (`event_archive.recompute.dbt`), and what a run reports of a build (`warehouse_step`).
+What doesn't live here: running dbt (`event_archive.recompute.dbt`), and what a run reports of a build (`reporting`).
 """
 
 from collections.abc import Iterator, Mapping

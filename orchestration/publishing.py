@@ -13,7 +13,7 @@ from orchestration.assets_warehouse import WAREHOUSE_POOL
 from orchestration.days import MARKED_DAYS, all_days
 from orchestration.dbt_results import Models
 from orchestration.failures import RETRIES, one_sentence
-from orchestration.warehouse_step import day_materializations, published_metadata
+from orchestration.reporting import day_materializations, published_metadata
 
 PUBLISH_JOB = "publish_build"
 _PATIENCE_SECONDS = 900
