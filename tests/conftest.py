@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
     from event_archive.storage.store import Store
 
 LONG_AGO = 1_000_000_000
+_BYTES_PER_WORKER = 3 * 2**30
+
+
+def pytest_configure() -> None:
+    """A shell lets what it runs in the background ignore SIGINT, and Dagster has SIGTERM treated like it: tests' processes could not be ended."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than cores, where there is memory for them: many tests wait for a broker, or for another process to be late."""
+    return max(1, min((os.cpu_count() or 1) + 2, psutil.virtual_memory().total // _BYTES_PER_WORKER))
 
 
 @dataclass(frozen=True)

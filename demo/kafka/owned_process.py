@@ -18,6 +18,11 @@ _WATCHDOG = 'read -r pid && { read -r nothing; kill -9 "$pid"; }'
 _BECOME_THE_COMMAND = 'log=$1; shift; echo $$; exec "$@" >>"$log" 2>&1'
 
 
+def _hear_sigterm() -> None:
+    """A signal that a process ignores, its children ignore too, and Java, or a shell, can't be asked not to: this one asks it to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 class OwnedProcess:
     """A command in a session of its own, with output appended to a file.
 
@@ -41,6 +46,7 @@ class OwnedProcess:
             stdout=self._watchdog.stdin,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_hear_sigterm,  # noqa: PLW1509 - it takes no lock
         )
 
     @property

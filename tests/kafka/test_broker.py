@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection,
 from demo.kafka.broker import Kafka, start_kafka
 from demo.kafka.configuration import HOST, reserved_port
 from demo.kafka.node import KafkaDidNotStart
+from demo.kafka.owned_process import OwnedProcess
 from demo.kafka.security import Security
 
 if TYPE_CHECKING:
@@ -259,6 +260,16 @@ def test_the_broker_dies_with_its_parent(tmp_path: Path, kafka_is_here: None) ->
         parent.kill()
     assert status == psutil.STATUS_STOPPED
     _wait_until_gone(broker)
+
+
+def test_a_command_ends_when_asked_also_where_its_parent_ignores_that(tmp_path: Path) -> None:
+    """As everything does that a shell has started in the background, once Dagster has looked at it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        command = OwnedProcess(["sleep", "60"], tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert command.end(grace_seconds=10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -29,7 +29,7 @@ from event_archive.warehouse import (
     published_file,
     read_published,
 )
-from orchestration import assets_warehouse, warehouse_step
+from orchestration import assets_warehouse, reporting, warehouse_step
 from orchestration.failures import one_sentence
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_no_more_days_are_marked_than_dagster_takes_in_some_seconds(
     built: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest of each table; the log says that there are more."""
-    monkeypatch.setattr(warehouse_step, "MARKED_DAYS", 6)
+    monkeypatch.setattr(reporting, "MARKED_DAYS", 6)
     ran = built.run("rebuild")
     assert ran.succeeded, ran.said
     held = sorted(days_of(Path(ran.materialized["main/carts"]["written to"]), "flight_load_daily"))
