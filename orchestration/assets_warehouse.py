@@ -128,7 +128,7 @@ def warehouse_assets(config: Config, models: Models) -> list[dg.AssetsDefinition
         select=_selection(models, of_day_level=True),
         name=DAYS_OP,
         dagster_dbt_translator=models.translator,
-        partitions_def=day_partitions(config.warehouse, models.days),
+        partitions_def=day_partitions(config.warehouse, models.days.values()),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
         retry_policy=RETRIES,
@@ -138,11 +138,10 @@ def warehouse_assets(config: Config, models: Models) -> list[dg.AssetsDefinition
             if not context.selected_asset_keys:
                 yield from check_step(context, archive, models, _selected_tests(context, models))
                 return
-            marts = {key: name for name, key in models.marts.items()}
             asked = context.partition_key_range
             request = Request(
                 is_rebuild=True,
-                select=tuple(sorted(marts[key] for key in context.selected_asset_keys)),
+                select=tuple(sorted(models.table(models.by_key[key]) for key in context.selected_asset_keys)),
                 days=(dt.date.fromisoformat(asked.start), dt.date.fromisoformat(asked.end)),
             )
             yield from recompute_step(context, _publishing(archive, config), models, request)

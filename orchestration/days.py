@@ -5,8 +5,9 @@ What doesn't live here: computing days again (`event_archive.recompute`), and th
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -26,8 +27,28 @@ _FIRST = dt.date(1970, 1, 1)
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class DayTable:
+    """A table of which a row is about a day.
+
+    Attributes:
+        schema: Its schema.
+        name: Its name.
+        column: The column of the day.
+    """
+
+    schema: str
+    name: str
+    column: str
+
+    @property
+    def relation(self) -> str:
+        """The table as SQL."""
+        return f"{_quoted(self.schema)}.{_quoted(self.name)}"
+
+
 def day_partitions(
-    warehouse: Path, columns: Mapping[str, str], *, today: dt.date | None = None
+    warehouse: Path, tables: Collection[DayTable], *, today: dt.date | None = None
 ) -> dg.DailyPartitionsDefinition:
     """Define the days from the first one that the published tables hold.
 
@@ -36,11 +57,11 @@ def day_partitions(
 
     Args:
         warehouse: Folder of the warehouse.
-        columns: Of each day level model the column of its day.
+        tables: The day level tables.
         today: Of the clock, UTC.
     """
     today = today or dt.datetime.now(dt.UTC).date()
-    held = _days_held(warehouse, columns)
+    held = _days_held(warehouse, tables)
     first, last = held or (today, today)
     first = min(max(first, _FIRST), today)
     last = min(last, today + _FAR_FUTURE)
@@ -53,67 +74,65 @@ def day_partitions(
     )
 
 
-def changed_days(file: Path, model: str, column: str) -> dict[str, int]:
-    """Name the days of a model that its newest run has computed, oldest first, each with the rows that it has now.
+def changed_days(file: Path, table: DayTable) -> dict[str, int]:
+    """Name the days of a table that its newest run has computed, oldest first, each with the rows that it has now.
 
     Args:
         file: File of the build in which that run was.
-        model: A day level model.
-        column: Its day.
+        table: A day level table.
     """
     with closing(duckdb.connect(str(file), read_only=True)) as connection:
-        rows = _rows_by_day(connection, model, column)
+        rows = _rows_by_day(connection, table)
         noted = connection.execute(
-            "select version from meta.models where model = ? and full_at < version", [model]
+            "select version from meta.models where model = ? and full_at < version", [table.name]
         ).fetchone()
         if noted is None:  # it was computed in full
             return rows
         # A day may have lost its last row.
         changed = connection.execute(
-            f"select distinct cast({_quoted(column)} as date) from meta.{_quoted(f'changes__{model}')} where change_version = ?",
+            f"select distinct cast({_quoted(table.column)} as date) from meta.{_quoted(f'changes__{table.name}')} where change_version = ?",
             [noted[0]],
         ).fetchall()
     return {day: rows.get(day, 0) for day in sorted(day.isoformat() for (day,) in changed if day is not None)}
 
 
-def all_days(file: Path, model: str, column: str) -> dict[str, int]:
-    """Name the days of a model that a build holds, oldest first, each with its rows.
+def all_days(file: Path, table: DayTable) -> dict[str, int]:
+    """Name the days of a table that a build holds, oldest first, each with its rows.
 
     Args:
         file: The build's file.
-        model: A day level model.
-        column: Its day.
+        table: A day level table.
     """
     with closing(duckdb.connect(str(file), read_only=True)) as connection:
-        return _rows_by_day(connection, model, column)
+        return _rows_by_day(connection, table)
 
 
-def _rows_by_day(connection: duckdb.DuckDBPyConnection, model: str, column: str) -> dict[str, int]:
+def _rows_by_day(connection: duckdb.DuckDBPyConnection, table: DayTable) -> dict[str, int]:
     found = connection.execute(
-        f"select cast({_quoted(column)} as date) as day, count(*) from main.{_quoted(model)} where day is not null group by day order by day"
+        f"select cast({_quoted(table.column)} as date) as day, count(*) from {table.relation} where day is not null group by day order by day"
     ).fetchall()
     return {day.isoformat(): rows for day, rows in found}
 
 
-def _days_held(warehouse: Path, columns: Mapping[str, str]) -> tuple[dt.date, dt.date] | None:
+def _days_held(warehouse: Path, tables: Collection[DayTable]) -> tuple[dt.date, dt.date] | None:
     file = published_file(warehouse)
     if file is None:
         return None
     held: list[dt.date] = []
     try:
         with closing(duckdb.connect(str(file), read_only=True)) as connection:
-            for model, column in columns.items():
-                held += _bounds(connection, model, column)
+            for table in tables:
+                held += _bounds(connection, table)
     except duckdb.Error as error:  # damaged, or of another version: what is in the UI must not depend on it
         log.warning("The days of the published tables can't be read: %s", error)
     return (min(held), max(held)) if held else None
 
 
-def _bounds(connection: duckdb.DuckDBPyConnection, model: str, column: str) -> list[dt.date]:
-    day = _quoted(column)
+def _bounds(connection: duckdb.DuckDBPyConnection, table: DayTable) -> list[dt.date]:
+    day = _quoted(table.column)
     try:
         found = connection.execute(
-            f"select cast(min({day}) as date), cast(max({day}) as date) from main.{_quoted(model)}"
+            f"select cast(min({day}) as date), cast(max({day}) as date) from {table.relation}"
         ).fetchone()
     except (duckdb.CatalogException, duckdb.BinderException):  # a model that is newer than the build
         return []

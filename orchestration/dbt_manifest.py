@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from event_archive.recompute.project import ProjectUnreadable, manifest_of
+from orchestration.days import DayTable
 
 
 def load_manifest(project: Path) -> dict[str, Any]:
@@ -33,15 +34,15 @@ def load_manifest(project: Path) -> dict[str, Any]:
     return manifest
 
 
-def day_columns(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Name the models of which a row is about a day, each with the column of that day."""
-    found: dict[str, str] = {}
+def day_tables(manifest: Mapping[str, Any]) -> dict[str, DayTable]:
+    """Name the models of which a row is about a day."""
+    found: dict[str, DayTable] = {}
     for node in manifest["nodes"].values():
         if node["resource_type"] == "model" and is_of_day_level(node):
             key = node["config"].get("unique_key")
             columns = key if isinstance(key, list) else [key]
             if len(columns) == 1 and columns[0]:  # else dbt refuses the model
-                found[node["alias"]] = str(columns[0])
+                found[node["alias"]] = DayTable(node["schema"], node["alias"], str(columns[0]))
     return found
 
 

@@ -16,7 +16,8 @@ from dagster_dbt import DagsterDbtTranslator
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
 from event_archive.recompute.dbt import DbtRun
-from orchestration.dbt_manifest import day_columns
+from orchestration.days import DayTable
+from orchestration.dbt_manifest import day_tables
 from orchestration.markdown import markdown_table
 
 _EXAMPLES = 10
@@ -30,9 +31,9 @@ class Models:
     translator: DagsterDbtTranslator
 
     @cached_property
-    def days(self) -> dict[str, str]:
-        """The day level models, each with the column of its day."""
-        return day_columns(self.manifest)
+    def days(self) -> dict[str, DayTable]:
+        """The day level tables, by name."""
+        return day_tables(self.manifest)
 
     def knows(self, unique_id: str) -> bool:
         """Whether dbt's node was there when the manifest was read."""

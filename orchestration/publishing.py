@@ -59,7 +59,7 @@ def publish_job(config: Config, models: Models) -> dg.JobDefinition:
                 continue
             metadata: dict[str, Any] = {**published_metadata(archive, record), "digest": mart.digest}
             if mart.mart in models.days:
-                days = all_days(file, mart.mart, models.days[mart.mart])
+                days = all_days(file, models.days[mart.mart])
                 at_most = MARKED_DAYS // len(models.days)
                 for marked in day_materializations(context, key, days, metadata, at_most=at_most):
                     context.log_event(marked)

@@ -121,7 +121,7 @@ def materializations(
             metadata["digest"] = mart.digest
         is_selected = key in context.selected_asset_keys
         if table in models.days and not is_selected:
-            days = changed_days(built.file, table, models.days[table])
+            days = changed_days(built.file, models.days[table])
             at_most = MARKED_DAYS // len(day_tables)
             yield from day_materializations(context, key, days, metadata, at_most=at_most)
             continue

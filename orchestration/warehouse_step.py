@@ -16,7 +16,7 @@ from event_archive.recompute.plan import Plan
 from event_archive.recompute.project import Project
 from event_archive.recompute.request import Request
 from event_archive.recompute.run import DBT, Ending, Fill, Recomputed, build_environment, recompute
-from event_archive.warehouse import Build, layout
+from event_archive.warehouse import Build, BuildDiff, layout
 from orchestration.dbt_results import Found, Models, check_results
 from orchestration.differences import lines
 from orchestration.reporting import BUILD, Event, FinishedBuild, materializations, observations, report_checks
@@ -46,13 +46,12 @@ def recompute_step(
             built_by=f"Dagster run {context.run.run_id}",
             fill=_fill(context, config, models, checks),
             on_plan=lambda plan: _log_plan(context, request, plan),
+            on_difference=lambda difference: _log_difference(context, difference),
         )
     except BuildFailed:
         yield from report_checks(context, checks, None)
         raise
     _tag(context, done)
-    for line in lines(done.difference) if done.difference else ():
-        context.log.info(line)
     if done.record is None or done.file is None or done.dbt is None:
         context.log.info("Nothing to do: %s", done.reason)
         return
@@ -139,6 +138,11 @@ def _log_plan(context: dg.AssetExecutionContext, request: Request, plan: Plan) -
         context.log.info("%s is stale and has to be computed in full: %s.", model, reason)
     for _, model, _ in plan.gone:
         context.log.info("%s: the project hasn't this model any more; its table goes.", model)
+
+
+def _log_difference(context: dg.AssetExecutionContext, difference: BuildDiff) -> None:
+    for line in lines(difference):
+        context.log.info(line)
 
 
 def _tag(context: dg.AssetExecutionContext, done: Recomputed) -> None:

@@ -132,7 +132,6 @@ def _recompute(
         loaded = loaded.model_copy(update={"publish": publish})
     started = time.monotonic()
     is_watched = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
-    shown: list[BuildDiff] = []
     with ended_by_sigterm(), _progress(quiet=as_json) as (show, pause):
 
         def tell(plan: Plan) -> None:
@@ -141,10 +140,12 @@ def _recompute(
                 _print_plan(plan, request)
             show(None)
 
-        def confirm(difference: BuildDiff) -> bool:
-            pause()
-            print_diff(difference)
-            shown.append(difference)
+        def show_difference(difference: BuildDiff) -> None:
+            if not as_json:
+                pause()
+                print_diff(difference)
+
+        def confirm(_: BuildDiff) -> bool:
             return typer.confirm("Publish it?", default=False)
 
         done = recompute(
@@ -154,13 +155,12 @@ def _recompute(
             confirm=confirm if is_watched else None,
             on_plan=tell,
             on_progress=show,
+            on_difference=show_difference,
         )
     seconds = time.monotonic() - started
     if as_json:
         render.print_json(_document(done, seconds))
     else:
-        if done.difference is not None and not shown:
-            print_diff(done.difference)
         _print_done(done, loaded, seconds)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from event_archive.archive.history import iter_commits
 from event_archive.errors import ArchiveDamaged, EventArchiveError, UsageError
 from event_archive.warehouse import layout, pin_streams
-from event_archive.warehouse.record import BuildUnreadable, StreamRecord, from_json, read_record
+from event_archive.warehouse.record import BuildRecord, BuildUnreadable, StreamRecord, from_json, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,20 +36,21 @@ def pin_live(config: Config) -> dict[str, PinnedStream] | None:
         return None
 
 
-def pin_as_of(config: Config, as_of: str) -> dict[str, PinnedStream]:
+def pin_as_of(config: Config, as_of: str, *, of_a_part: bool = False) -> dict[str, PinnedStream]:
     """Pin every stream where a past state had it.
 
     Args:
         config: The configuration.
         as_of: The name of a build, also of one whose file has been removed; `live` for the published one; a time with its zone
             (what had been committed until then); or a JSON file with `streams: {name: {version, chain_hash}}`, such as a build's record.
+        of_a_part: Whether it may be a build of which only some tables were computed, and the others are of earlier states.
 
     Raises:
         UsageError: Nothing of that name is known.
         HistoryChanged: The archive isn't the one that the state was of.
         ArchiveDamaged: A log can't be read.
     """
-    states = _recorded(config, as_of)
+    states = _recorded(config, as_of, of_a_part=of_a_part)
     if states is None:
         time = _time(as_of)
         if time is None:
@@ -76,7 +77,7 @@ def pin_as_of(config: Config, as_of: str) -> dict[str, PinnedStream]:
     return pinned
 
 
-def _recorded(config: Config, as_of: str) -> Mapping[str, StreamRecord] | None:
+def _recorded(config: Config, as_of: str, *, of_a_part: bool) -> Mapping[str, StreamRecord] | None:
     build_id = layout.current_build_id(config.warehouse) if as_of == LIVE else as_of
     if as_of == LIVE and build_id is None:
         raise UsageError("Nothing is published yet, so there is no live build to go back to.")
@@ -86,21 +87,25 @@ def _recorded(config: Config, as_of: str) -> Mapping[str, StreamRecord] | None:
                 f"There is no record of a build {build_id} in {config.warehouse}; `event-archive builds` lists what there is, and any state of "
                 "the archive has a name by its time."
             )
-        record = read_record(config.warehouse, build_id)
-        if record.is_partial:
-            raise UsageError(
-                f"Only some tables of build {build_id} were computed, so that they are of different states of the archive; name a time instead: "
-                f"{record.finished_at.isoformat(timespec='seconds')}."
-            )
-        return record.streams
+        return _whole(read_record(config.warehouse, build_id), of_a_part=of_a_part)
     path = Path(as_of)
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        return from_json(text, as_of).streams
+        record = from_json(text, as_of)
     except BuildUnreadable:
         return _streams_of(text, as_of)
+    return _whole(record, of_a_part=of_a_part)
+
+
+def _whole(record: BuildRecord, *, of_a_part: bool) -> Mapping[str, StreamRecord]:
+    if record.is_partial and not of_a_part:
+        raise UsageError(
+            f"Only some tables of build {record.build_id} were computed, so that they are of different states of the archive; name a time instead: "
+            f"{record.finished_at.isoformat(timespec='seconds')}."
+        )
+    return record.streams
 
 
 def _streams_of(text: str, name: str) -> dict[str, StreamRecord]:

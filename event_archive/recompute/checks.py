@@ -40,7 +40,7 @@ def run_checks(config: Config, select: Sequence[str], *, fill: Fill) -> DbtRun:
     if published_file(config.warehouse) is None:
         raise UsageError("There are no tables yet that could be checked; run `event-archive refresh` first.")
     # dbt writes into the file that it works on: hence a copy.
-    pin = partial(pin_as_of, config, LIVE)
+    pin = partial(pin_as_of, config, LIVE, of_a_part=True)
     with start_build(
         config.warehouse, mode=BuildMode.REFRESH, streams=pin, wait_seconds=PATIENCE_SECONDS
     ) as build:

@@ -6,11 +6,12 @@ them, say) is told by comparing rebuilds: `event-archive rebuild` and `event-arc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from event_archive.errors import EventArchiveError
-from event_archive.recompute.syntax import name_of, nodes_of, parsed
+from event_archive.recompute.syntax import is_qualified, name_of, nodes_of, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -52,7 +53,7 @@ _FLOATING = frozenset(
     | {"geometric_mean", "median", "quantile_cont", "stddev", "stddev_pop", "stddev_samp"}
     | {"var_pop", "var_samp", "variance", "corr", "covar_pop", "covar_samp", "skewness"}
     | {"kurtosis", "kurtosis_pop", "entropy", "sem", "regr_slope", "regr_intercept", "regr_r2"}
-    | {"mad"}
+    | {"mad", "regr_avgx", "regr_avgy", "regr_sxx", "regr_sxy", "regr_syy"}
 )
 _NEVER = {
     _CHANCE: "it gives something else each time; make keys of the event's own, by md5, say.",
@@ -66,6 +67,7 @@ _NEVER = {
 _NEEDS_ORDER = frozenset(
     {"any_value", "arbitrary", "first", "last", "list", "array_agg", "string_agg"}
     | {"group_concat", "listagg", "mode"}
+    | {"json_group_array", "json_group_object", "json_group_structure"}
 )
 _BY_ANOTHER = frozenset(
     {"arg_max", "arg_min", "argmax", "argmin", "max_by", "min_by", "arg_max_null"} | {"arg_min_null"}
@@ -74,6 +76,8 @@ _WINDOWS_WITH_ORDER = frozenset(
     {"WINDOW_ROW_NUMBER", "WINDOW_FIRST_VALUE", "WINDOW_LAST_VALUE", "WINDOW_NTH_VALUE"}
     | {"WINDOW_LEAD", "WINDOW_LAG", "WINDOW_NTILE"}
 )
+_FILE = re.compile(r"[./*]")
+"""In what stands where a table does, of a file that DuckDB would read."""
 _FLOAT_TYPES = frozenset({"double", "float", "real", "float4", "float8"})
 _SUMS = frozenset({"sum", "total", "cumsum"})
 _TIE_BREAKERS = frozenset({"event_id", "source_offset"})
@@ -151,7 +155,7 @@ def _guesses(sql: str, checked_by_hand: Collection[str]) -> list[Guess]:
     for node in nodes:
         if id(node) in of_intervals:
             continue
-        for guess in _of_node(node, unique):
+        for guess in (*_of_node(node, unique), *_of_relation(node)):
             if guess.what not in checked_by_hand:
                 found[guess] = None
     return list(found)
@@ -168,6 +172,13 @@ def _of_node(node: dict[str, Any], unique: Collection[str]) -> Iterator[Guess]:
             )
     elif node.get("class") == "COLUMN_REF":
         yield from _of_column([str(name).lower() for name in node["column_names"]])
+
+
+def _of_relation(node: dict[str, Any]) -> Iterator[Guess]:
+    if node.get("type") == "BASE_TABLE" and _FILE.search(name_of(node)) and not is_qualified(node):
+        yield Guess(name_of(node), _NEVER[_OUTSIDE])
+    if node.get("ref_type") == "POSITIONAL":
+        yield Guess("positional join", "it pairs rows as they happen to lie; join by a key.")
     if node.get("sample"):
         yield Guess("sample", "each time it takes other rows; filter by md5 of a key.")
     if "modifiers" in node:

@@ -93,13 +93,19 @@ class Filled:
     passed: tuple[str, ...]
 
 
-def end(filled: Filled, built_by: str, confirm: Callable[[BuildDiff], bool] | None) -> Recomputed:
+def end(
+    filled: Filled,
+    built_by: str,
+    confirm: Callable[[BuildDiff], bool] | None,
+    on_difference: Callable[[BuildDiff], None],
+) -> Recomputed:
     """Finish a build, and publish it or let it wait, as the request and the configuration say.
 
     Args:
         filled: The build.
         built_by: Who or what has asked for it.
         confirm: Asks a person whether a build that differs is published; None if there is nobody.
+        on_difference: Told what differs, before anything is published.
     """
     config, request, plan, build = filled.config, filled.request, filled.plan, filled.build
     with closing(duckdb.connect(str(build.file))) as connection:
@@ -125,6 +131,8 @@ def end(filled: Filled, built_by: str, confirm: Callable[[BuildDiff], bool] | No
         if published is not None and (request.is_rebuild or plan.changes_history):
             before = build_file(build.warehouse, published.build_id)
             difference, problem = _difference(build, before, file)
+            if difference is not None:
+                on_difference(difference)
         is_published, reason = _decide(filled, record.build_id, difference, problem, confirm)
     except BaseException:  # nobody at the terminal, say: it stays, and doesn't push out others
         keep_waiting(build, keep=config.keep_builds)

@@ -14,7 +14,7 @@ import duckdb
 
 from event_archive.recompute.determinism import ModelGuesses
 from event_archive.recompute.project import NOT_TABLES
-from event_archive.recompute.syntax import name_of, nodes_of, parsed
+from event_archive.recompute.syntax import is_qualified, name_of, nodes_of, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -81,15 +81,18 @@ def is_plain(sql: str, changing: Collection[str]) -> bool:
     tree = parsed(sql)
     if tree is None:
         return False
-    ctes: set[str] = set()
-    reads: Counter[str] = Counter()
-    for node in nodes_of(tree):
-        ctes.update(entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
+    nodes = list(nodes_of(tree))
+    ctes = {entry["key"].lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
+    tables: Counter[str] = Counter()
+    parts: Counter[str] = Counter()
+    for node in nodes:
         if node.get("type") == "BASE_TABLE":
-            reads[name_of(node)] += 1
+            name = name_of(node)
+            # A CTE may have the name of what it reads.
+            (parts if name in ctes and not is_qualified(node) else tables)[name] += 1
         if not _is_plain_node(node):
             return False
-    return sum(reads[name] for name in changing) == 1 and all(reads[name] <= 1 for name in ctes)
+    return sum(tables[name] for name in changing) == 1 and all(reads <= 1 for reads in parts.values())
 
 
 def _is_plain_node(node: dict[str, Any]) -> bool:

@@ -1,13 +1,13 @@
 """The dbt project as a recompute needs it: its models, what each reads, and what code each is made by.
 
-What doesn't live here: asking dbt for its manifest (`manifest`), what counts as code (`code`), what has to run (`plan`), and running it (`dbt`).
+What doesn't live here: asking dbt for its manifest (`manifest`), what counts as code (`code`), what a model must not say (`rules`), what has to run (`plan`),
+and running it (`dbt`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import yaml
 
 from event_archive.recompute.code import Code
 from event_archive.recompute.manifest import ProjectUnreadable, manifest_of
-from event_archive.warehouse.kept_digests import RECORDS
+from event_archive.recompute.rules import refuse_broken_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,6 @@ __all__ = [
 
 NOT_TABLES = ("view", "ephemeral")
 """Kinds of models that hold no rows: they are looked through."""
-_DIRECT_REF = re.compile(r"\bref\(\s*['\"](\w+)['\"]")
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,6 @@ def _models(manifest: Mapping[str, Any], code: Code) -> dict[str, Model]:
             raise ProjectUnreadable(
                 f"{before.unique_id} and {unique_id} make tables of one name, {node['alias']}: give one of them another `alias`."
             )
-        if node["alias"] in RECORDS and node["schema"] == "main":
-            raise ProjectUnreadable(
-                f"{node['original_file_path']}: a table {node['alias']} is part of each build's own record: give the model another name."
-            )
         reads = node.get("depends_on", {}).get("nodes", [])
         for parent in reads:
             if parent in nodes:
@@ -206,10 +201,9 @@ def _models(manifest: Mapping[str, Any], code: Code) -> dict[str, Model]:
             checked_by_hand=tuple(node["config"].get("meta", {}).get("checked_by_hand", ())),
         )
 
-    for unique_id, node in nodes.items():
+    for unique_id in nodes:
         add(unique_id)
-        _refuse_surroundings(node, found[node["alias"]], code)
-    _refuse_unseen_changes(nodes.values(), found)
+    refuse_broken_rules(list(nodes.values()), found, code)
     return found
 
 
@@ -229,37 +223,6 @@ def _checks(manifest: Mapping[str, Any], code: Code) -> dict[str, Check]:
         )
         for unique_id, node in (*tests.items(), *manifest["unit_tests"].items())
     }
-
-
-def _refuse_surroundings(node: Mapping[str, Any], model: Model, code: Code) -> None:
-    """With another environment, or at another time, the same text would be another query, and nobody would notice."""
-    used = [name for name in code.surroundings_of_model(node) if name not in model.checked_by_hand]
-    if used:
-        raise ProjectUnreadable(
-            f"{node['original_file_path']}: {model.name} uses {', '.join(used)}, so that its rows would depend on where or when they are computed; "
-            "use a `var` of dbt_project.yml. Where it does no harm, say so in the model: "
-            f"config(meta={{'checked_by_hand': ['{used[0]}']}})."
-        )
-
-
-def _refuse_unseen_changes(nodes: Any, models: Mapping[str, Model]) -> None:
-    """A reduce that refers to a changing model directly would be right when built in full, and wrong afterwards."""
-
-    def changes(name: str) -> bool:
-        model = models[name]
-        return bool(model.streams) or any(changes(name) for name in model.inputs)
-
-    aliases = {node["name"]: node["alias"] for node in nodes}
-    for node in nodes:
-        model = models[node["alias"]]
-        if model.materialized != "incremental" or model.level not in ("entity", "day"):
-            continue
-        for name in _DIRECT_REF.findall(node["raw_code"]):
-            if name in aliases and changes(aliases[name]):
-                raise ProjectUnreadable(
-                    f"{node['original_file_path']}: {model.name} reads {name} by ref(), and would not see which of its rows have "
-                    f"changed; write history('{name}') instead, which gives the rows of the keys that have."
-                )
 
 
 def _grains(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -6,13 +6,13 @@ Dagster both call `recompute`, each with its own way of running dbt.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import duckdb
 
 from event_archive.errors import StorageError, UsageError
-from event_archive.recompute.as_of import pin_as_of, pin_live
 from event_archive.recompute.dbt import BuildFailed, DbtRun, run_dbt
 from event_archive.recompute.determinism import refuse_guesses
 from event_archive.recompute.ending import Ending, Filled, Recomputed, end
@@ -22,26 +22,24 @@ from event_archive.recompute.prepare import prepare_file
 from event_archive.recompute.project import project_of, read_project
 from event_archive.recompute.ranges import commits_ingested
 from event_archive.recompute.request import check_request, dbt_arguments
+from event_archive.recompute.state import is_compared, pin_for, waiting_already
 from event_archive.warehouse import (
     BuildMode,
-    BuildUnreadable,
     layout,
     pin_streams,
     published_file,
-    read_record,
     start_build,
 )
-from event_archive.warehouse_config import PublishPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from event_archive.config import Config
     from event_archive.recompute.dbt import DbtProgress
     from event_archive.recompute.plan import Base, Plan
     from event_archive.recompute.project import Project
     from event_archive.recompute.request import Request
-    from event_archive.warehouse import Build, BuildDiff, PinnedStream
+    from event_archive.warehouse import Build, BuildDiff
 
 __all__ = ["PATIENCE_SECONDS", "Ending", "Fill", "Recomputed", "build_environment", "recompute"]
 
@@ -74,6 +72,7 @@ def recompute(
     confirm: Callable[[BuildDiff], bool] | None = None,
     on_plan: Callable[[Plan], None] = lambda _: None,
     on_progress: Callable[[DbtProgress], None] = lambda _: None,
+    on_difference: Callable[[BuildDiff], None] = lambda _: None,
 ) -> Recomputed:
     """Refresh the published tables, or compute tables again from the archive.
 
@@ -85,6 +84,8 @@ def recompute(
         confirm: Asks a person whether a build that differs is published; None if there is nobody.
         on_plan: Told what has to be done, before it is.
         on_progress: Told how far dbt is, if `fill` isn't given.
+        on_difference: Told what a build changes in the published tables, before it is published; a refresh that only adds what is new isn't
+            compared.
 
     Raises:
         BuildFailed: A model or a check failed; what is published stays.
@@ -104,10 +105,8 @@ def recompute(
         plan = make_plan(config, project, streams, base)
         if not plan.has_work:
             return _nothing_new(plan)
-        if not request.select and (waits := _waiting_already(config, project, plan, streams)):
-            reason = (
-                f"build {waits} holds everything and waits; `event-archive publish {waits}` publishes it."
-            )
+        if not request.select and (waits := waiting_already(config, project, plan, streams)):
+            reason = f"build {waits} waits, and what is new waits for it; `event-archive publish {waits}` publishes it."
             return Recomputed(Ending.NOTHING_NEW, reason, plan)
     if request.is_range and base is None:
         raise UsageError(
@@ -116,7 +115,7 @@ def recompute(
     done = None
     while done is None:
         mode = BuildMode.REBUILD if request.starts_empty or base is None else BuildMode.REFRESH
-        pin = partial(_pin, config, request)
+        pin = partial(pin_for, config, request)
         with start_build(config.warehouse, mode=mode, streams=pin, wait_seconds=PATIENCE_SECONDS) as build:
             # Asked again: whoever built while this one was waiting has published another base.
             base = None if request.starts_empty else read_base(config.warehouse)
@@ -135,12 +134,25 @@ def recompute(
             try:
                 filled = _fill(config, request, project, plan, build, run=run)
                 _refuse_edited(config, project, build)
-                done = end(filled, built_by, confirm)
+                done = end(filled, built_by, confirm, on_difference)
             except (OSError, duckdb.OperationalError, duckdb.FatalException) as error:
                 raise StorageError(
                     f"The build could not be completed ({error}); the published tables stay as they were. "
                     "Make room on the disk or give write access, then run this again."
                 ) from error
+    if done.ending is Ending.PUBLISHED and not request.is_rebuild and is_compared(config, request, done.plan):
+        # It was of the archive as the tables of before had seen it; what is new comes now.
+        more = recompute(
+            config,
+            request,
+            built_by=built_by,
+            fill=fill,
+            confirm=confirm,
+            on_plan=on_plan,
+            on_progress=on_progress,
+            on_difference=on_difference,
+        )
+        return done if more.record is None else replace(more, difference=done.difference)
     return done
 
 
@@ -190,26 +202,6 @@ def _nothing_new(plan: Plan) -> Recomputed:
     return Recomputed(Ending.NOTHING_NEW, "the tables hold everything that the archive has.", plan)
 
 
-def _waiting_already(
-    config: Config, project: Project, plan: Plan, streams: Mapping[str, PinnedStream]
-) -> str | None:
-    """The newest build, if it is what a refresh would come to and nobody has published it yet: a schedule needn't make it each hour."""
-    there = layout.build_ids_with_file(config.warehouse)
-    if plan.base is None or not plan.changes_history or config.publish is PublishPolicy.ALWAYS:
-        return None
-    try:
-        record = read_record(config.warehouse, there[-1])
-    except BuildUnreadable:  # not finished, or not yet
-        return None
-    is_the_same = (
-        record.based_on == plan.base.record.build_id
-        and record.as_of is None
-        and record.models == project.state_hashes()
-        and record.versions == {name: pinned.version for name, pinned in streams.items()}
-    )
-    return record.build_id if is_the_same else None
-
-
 def _fill(
     config: Config, request: Request, project: Project, plan: Plan, build: Build, *, run: Fill
 ) -> Filled:
@@ -254,16 +246,6 @@ def _fill_by_dbt(
         target=build.folder / DBT,
         on_progress=on_progress,
     )
-
-
-def _pin(config: Config, request: Request) -> Mapping[str, PinnedStream]:
-    if request.as_of is not None:
-        return pin_as_of(config, request.as_of)
-    is_compared = request.is_rebuild and not request.is_aside and config.publish is not PublishPolicy.ALWAYS
-    if is_compared or request.is_range:
-        # At the same state of the archive, whatever differs from the published tables differs because of the models.
-        return pin_live(config) or pin_streams(config)
-    return pin_streams(config)
 
 
 def _prepare(config: Config, request: Request, project: Project, plan: Plan, build: Build) -> None:

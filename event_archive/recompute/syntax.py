@@ -39,6 +39,12 @@ def name_of(node: dict[str, Any]) -> str:
     return str(path[-1] if path else node.get("function_name") or node.get("table_name") or "").lower()
 
 
+def is_qualified(table: dict[str, Any]) -> bool:
+    """Whether a table is named with its schema, as dbt names whatever `ref` and `source` give: no CTE is."""
+    path = (table.get("qualified_name") or {}).get("path")
+    return len(path) > 1 if path else bool(table.get("schema_name"))
+
+
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
     """An empty database for its SQL parser; opening one for each query would take longer than all the rest."""

@@ -8,36 +8,42 @@ from typing import TYPE_CHECKING
 import pytest
 
 from event_archive.warehouse import published_file
-from orchestration.days import all_days, changed_days, day_partitions
+from orchestration.days import DayTable, all_days, changed_days, day_partitions
 from tests.warehouse.builders import published
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TODAY = dt.date(2026, 3, 15)
-COLUMNS = {"carts_daily": "started_date", "load_daily": "departure_date"}
+CARTS = DayTable("main", "carts_daily", "started_date")
+LOAD = DayTable(
+    "intermediate", "load_daily", "departure_date"
+)  # a mart isn't the only thing that may be by day
 
 
-def table(name: str, column: str, *days: str) -> str:
+def table(table: DayTable, *days: str) -> str:
     """A day level table, with a row for each of the days."""
     values = ", ".join(f"(date '{day}')" for day in days)
-    return f"create or replace table {name} as select * from (values {values}) as days ({column})"
+    return (
+        f"create schema if not exists {table.schema}; "
+        f"create or replace table {table.relation} as select * from (values {values}) as days ({table.column})"
+    )
 
 
 def carts(*days: str) -> str:
     """The table of carts."""
-    return table("carts_daily", "started_date", *days)
+    return table(CARTS, *days)
 
 
 def load(*days: str) -> str:
     """The table of departures."""
-    return table("load_daily", "departure_date", *days)
+    return table(LOAD, *days)
 
 
 def days_of(warehouse: Path) -> list[str]:
     """The keys of all partitions."""
     return list(
-        day_partitions(warehouse, COLUMNS, today=TODAY).get_partition_keys(
+        day_partitions(warehouse, (CARTS, LOAD), today=TODAY).get_partition_keys(
             dt.datetime(2026, 3, 15, tzinfo=dt.UTC)
         )
     )
@@ -117,7 +123,7 @@ def test_a_model_that_was_computed_in_full_has_computed_all_its_days(tmp_path: P
     )
     file = published_file(tmp_path)
     assert file is not None
-    assert changed_days(file, "carts_daily", "started_date") == {"2026-03-10": 1, "2026-03-11": 2}
+    assert changed_days(file, CARTS) == {"2026-03-10": 1, "2026-03-11": 2}
 
 
 def test_an_incremental_run_has_computed_the_days_that_it_noted_also_those_that_went(tmp_path: Path) -> None:
@@ -133,5 +139,5 @@ def test_an_incremental_run_has_computed_the_days_that_it_noted_also_those_that_
     )
     file = published_file(tmp_path)
     assert file is not None
-    assert changed_days(file, "carts_daily", "started_date") == {"2026-03-08": 0, "2026-03-11": 1}
-    assert list(all_days(file, "carts_daily", "started_date")) == ["2026-03-09", "2026-03-10", "2026-03-11"]
+    assert changed_days(file, CARTS) == {"2026-03-08": 0, "2026-03-11": 1}
+    assert list(all_days(file, CARTS)) == ["2026-03-09", "2026-03-10", "2026-03-11"]

@@ -59,6 +59,10 @@ BANNED = {
     "select hash(a) from t": {"hash"},
     "select current_schema, current_database() from t": {"current_schema", "current_database"},
     "select rowid from t": {"rowid"},
+    "select a from 'prices.csv'": {"prices.csv"},
+    "select a from t join 'https://example.org/prices.parquet' using (b)": {
+        "https://example.org/prices.parquet"
+    },
     # estimates
     "select approx_count_distinct(a) from t": {"approx_count_distinct"},
     "select approx_quantile(a, 0.5) from t": {"approx_quantile"},
@@ -71,7 +75,10 @@ BANNED = {
     "select try_cast(a as double precision) from t": {"double"},
     "select fsum(a) from t": {"fsum"},
     "select sum(a) over (order by event_id) / avg(a) over () from t": {"avg"},
+    "select regr_sxx(a, b) from t": {"regr_sxx"},
     # the order of rows
+    "select json_group_array(a), json_group_object(a, b) from t": {"json_group_array", "json_group_object"},
+    "select * from t positional join u": {"positional join"},
     "select any_value(a) from t": {"any_value"},
     "select first(a), last(b) from t": {"first", "last"},
     "select list(a) from t": {"list"},
@@ -94,6 +101,7 @@ BANNED = {
     "select a from t where b in (select c from u limit 3)": {"limit"},
 }
 ALLOWED = [
+    'select a from "staging"."a table. of some kind"',
     "select max(ingested_at) from t",
     "select age(a, b) from t",
     "select now from t",

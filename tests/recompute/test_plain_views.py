@@ -9,6 +9,8 @@ from event_archive.recompute.plain_views import is_plain
 PLAIN = {
     "columns and a condition": 'select a, upper(b) as b, commit_version from "staging"."decoded" where a > 1',
     "through a CTE": "with e as (select * from staging.decoded), f as (select * from e where a > 1) select * from f",
+    "through a CTE of its own name": "with decoded as (select * from staging.decoded) select * from decoded where a > 1",
+    "through a CTE of the name of another": "with carts as (select * from staging.decoded) select * from carts",
     "through a subquery": "select * from (select a, commit_version from staging.decoded) as s",
     "with a list of constants": "select d.*, z.name from decoded d left join (values (1, 'x')) as z (id, name) on d.a = z.id",
 }
@@ -21,6 +23,8 @@ NOT_PLAIN = {
     "qualify": "select * from decoded qualify row_number() over (partition by a order by event_id) = 1",
     "a join with itself": "select x.* from decoded x join decoded y on x.a = y.b",
     "a join with itself through a CTE": "with e as (select * from decoded) select x.* from e x join e y on x.a = y.b",
+    "a join with itself through a CTE of its own name": "with decoded as (select * from staging.decoded) select x.* from decoded x join decoded y on x.a = y.b",
+    "a CTE and the table behind it": "with decoded as (select * from staging.decoded) select x.* from decoded x join staging.decoded y on x.a = y.b",
     "a subquery": "select * from decoded where a in (select b from decoded)",
     "a union": "select * from decoded union all select * from decoded",
     "another changing table": "select d.* from decoded d join carts using (a)",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from event_archive.recompute.run import Ending
 from event_archive.warehouse import layout, list_builds
 from tests.recompute.place import REBUILD, orders, visits
@@ -58,7 +60,7 @@ def test_what_adds_only_what_is_new_is_published_whatever_the_policy(shop: Place
 
 
 def test_a_build_that_waits_is_not_made_again(shop: Place) -> None:
-    """A schedule after a change of code: one build, until there is something new, or the code is another one again."""
+    """A schedule after a change of code: one build, until somebody publishes it; what is new waits for that."""
     shop.configure("publish: ask")
     change_the_rules(shop)
     waits = shop.recompute().record
@@ -67,11 +69,36 @@ def test_a_build_that_waits_is_not_made_again(shop: Place) -> None:
     assert again.ending is Ending.NOTHING_NEW
     assert f"event-archive publish {waits.build_id}" in again.reason
     shop.archive("orders", orders(20, 25))
+    assert f"event-archive publish {waits.build_id}" in shop.recompute(fill=no_dbt).reason
+    shop.run("publish", waits.build_id)
     newer = shop.recompute()
-    assert (newer.ending, newer.new_since_published) == (Ending.WAITING, {"orders": 5})
-    shop.configure("publish: always")
-    assert shop.recompute().ending is Ending.PUBLISHED
+    assert (newer.ending, newer.new_since_published) == (Ending.PUBLISHED, {"orders": 5})
     assert shop.contents() == shop.rebuilt()
+
+
+@pytest.mark.parametrize("policy", ["if_equal", "ask"])
+def test_code_that_changes_no_row_holds_nothing_up(policy: str, shop: Place) -> None:
+    """It is compared at the state of the tables that are published; then comes what is new."""
+    shop.configure(f"publish: {policy}")
+    shop.edit("models/marts/orders.sql", "select", "-- as they were told of last\nselect")
+    shop.archive("orders", orders(20, 25))
+    told: list[BuildDiff] = []
+    done = shop.recompute(on_difference=told.append)
+    assert (done.ending, done.new_since_published) == (Ending.PUBLISHED, {"orders": 5})
+    assert [difference.is_equal for difference in told] == [True]
+    assert shop.contents() == shop.rebuilt()
+    assert [build.state.value for build in list_builds(shop.warehouse)] == ["live", "kept", "kept"]
+
+
+def test_what_a_build_changes_is_told_before_readers_see_it(shop: Place) -> None:
+    """Also where it is published in any case."""
+    before = shop.live
+    change_the_rules(shop)
+    live_when_told: list[str] = []
+    done = shop.recompute(on_difference=lambda _: live_when_told.append(shop.live))
+    assert done.ending is Ending.PUBLISHED
+    assert live_when_told == [before]
+    assert shop.live != before
 
 
 def test_commands_tell_of_a_build_that_waits_and_of_how_it_is_published(shop: Place) -> None:
@@ -95,8 +122,9 @@ def test_commands_tell_of_a_build_that_waits_and_of_how_it_is_published(shop: Pl
     assert f"Live is now build {before}" in shop.run("rollback")
     # The rows are of the old rules again, and that is noticed.
     shop.archive("visits", visits(20, 25))
-    done = shop.recompute()
-    assert (done.plan.stale["orders"], done.ending) == ("its code has changed", Ending.WAITING)
+    done = shop.recompute(fill=no_dbt)
+    assert (done.plan.stale["orders"], done.ending) == ("its code has changed", Ending.NOTHING_NEW)
+    assert f"build {waiting} waits" in done.reason
     shop.configure("publish: always")
     shop.recompute()
     assert shop.contents() == shop.rebuilt()
