@@ -12,6 +12,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from event_archive.config import Config
+from event_archive.recompute.ranges import range_of_days
 from event_archive.recompute.request import Request
 from event_archive.warehouse_config import PublishPolicy
 from orchestration.days import day_partitions
@@ -51,10 +52,13 @@ class HowToBuild(HowToPublish):
 
     Attributes:
         rebuild: Compute every selected table again from the archive, instead of adding what is new.
+        ingested: Compute again only what events that were archived on these days (UTC) have a part in, such as `2026-01-05..2026-01-06`, or one
+            day; of the selected tables, or of all.
         publish: When the result is published, instead of what the configuration says.
     """
 
     rebuild: bool = False
+    ingested: str | None = None
 
 
 class Translator(DagsterDbtTranslator):
@@ -117,7 +121,12 @@ def warehouse_assets(config: Config, models: Models) -> list[dg.AssetsDefinition
             select = (
                 [] if is_whole else [*_selected_models(context, models), *_selected_tests(context, models)]
             )
-            request = Request(is_rebuild=config.rebuild, select=tuple(select))
+            ingested = range_of_days("ingested", config.ingested)
+            if ingested is not None and not is_whole:
+                select = sorted(models.table(models.by_key[key]) for key in context.selected_asset_keys)
+            request = Request(
+                is_rebuild=config.rebuild or ingested is not None, select=tuple(select), ingested=ingested
+            )
             yield from recompute_step(context, _publishing(archive, config), models, request)
 
     if not models.days:

@@ -96,7 +96,10 @@ def create_views(connection: duckdb.DuckDBPyConnection, snapshot: dict[str, Pinn
         "(stream varchar, version bigint, recent_from bigint)"
     )
     for name, stream in sorted(snapshot.items()):
-        for schema, files in (("archive", stream.files), ("recent", stream.recent_files)):
+        # A view opens its first file when it is made, for the columns: one that is opened anyway.
+        recent = dict.fromkeys(stream.recent_files)
+        every = (*recent, *(file for file in stream.files if file not in recent))
+        for schema, files in (("archive", every), ("recent", stream.recent_files)):
             select = archive_select(files, with_payload=True)
             if stream.holds_later:
                 select = f"select * from ({select}) where commit_version <= {stream.version}"

@@ -6,7 +6,6 @@ What doesn't live here: doing it (`event_archive.recompute`), and how builds and
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import sys
 import time
 from pathlib import Path  # noqa: TC003 - typer reads it
@@ -20,7 +19,6 @@ from event_archive.cli import render
 from event_archive.cli.ended import ended_by_sigterm
 from event_archive.cli.options import ConfigOption, JsonOption  # noqa: TC001 - typer reads them
 from event_archive.config import load_config
-from event_archive.errors import UsageError
 from event_archive.warehouse_config import PublishPolicy
 
 if TYPE_CHECKING:
@@ -108,6 +106,7 @@ def rebuild(
     `publish` in the configuration says whether a build that differs is published: always, if_equal, or ask; one of a past state
     never is by itself. One that isn't waits: `publish BUILD_ID` publishes it, `diff live BUILD_ID` shows every difference.
     """
+    from event_archive.recompute.ranges import range_of_days
     from event_archive.recompute.request import Request
 
     request = Request(
@@ -115,8 +114,8 @@ def rebuild(
         select=tuple(select or ()),
         as_of=as_of,
         into=into,
-        days=_range("--days", days),
-        ingested=_range("--ingested", ingested),
+        days=range_of_days("--days", days),
+        ingested=range_of_days("--ingested", ingested),
     )
     _recompute(config, request, publish=publish, as_json=as_json)
 
@@ -162,21 +161,6 @@ def _recompute(
         render.print_json(_document(done, seconds))
     else:
         _print_done(done, loaded, seconds)
-
-
-def _range(option: str, text: str | None) -> tuple[dt.date, dt.date] | None:
-    if text is None:
-        return None
-    first, dots, last = text.partition("..")
-    try:
-        days = dt.date.fromisoformat(first), dt.date.fromisoformat(last if dots else first)
-    except ValueError:
-        raise UsageError(
-            f"{option} {text}: write two days, such as 2026-01-01..2026-01-31, or one."
-        ) from None
-    if days[0] > days[1]:
-        raise UsageError(f"{option} {text}: the first day comes after the last.")
-    return days
 
 
 @contextlib.contextmanager

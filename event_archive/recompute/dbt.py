@@ -30,6 +30,8 @@ _REMEDIES = {
     "Out of Memory Error": "raise `compute.memory_bytes` in the configuration, or lower `compute.threads`,",
     "No space left on device": "make room on the disk",
     "File too large": "make room on the disk",
+    "a Parquet file": "let `event-archive verify` name what is damaged and put it back,",
+    "No magic bytes": "let `event-archive verify` name what is damaged and put it back,",
 }
 """What to do about what DuckDB says, the first that fits."""
 _HEADER = re.compile(r"\w+ Error( in \w+ .*)?$")

@@ -1,4 +1,7 @@
-"""Which commits archived events on given days; what doesn't live here: what is computed again for them (the models' macros)."""
+"""Ranges of days: as people write them, and which commits archived events on them.
+
+What doesn't live here: what is computed again for them (the models' macros).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from event_archive.archive.history import iter_commits
+from event_archive.errors import UsageError
 
 if TYPE_CHECKING:
     from event_archive.config import Config
@@ -34,3 +38,27 @@ def commits_ingested(config: Config, days: tuple[dt.date, dt.date]) -> dict[str,
 
 def _midnight_us(day: dt.date) -> int:
     return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp()) * 1_000_000
+
+
+def range_of_days(asked_as: str, text: str | None) -> tuple[dt.date, dt.date] | None:
+    """Read a range of days as people write it, `2026-01-01..2026-01-31` or one day; None if nothing is asked for.
+
+    Args:
+        asked_as: The name of the option, for the error.
+        text: What it says.
+
+    Raises:
+        UsageError: It is no range.
+    """
+    if text is None:
+        return None
+    first, dots, last = text.partition("..")
+    try:
+        days = dt.date.fromisoformat(first), dt.date.fromisoformat(last if dots else first)
+    except ValueError:
+        raise UsageError(
+            f"{asked_as} {text}: write two days, such as 2026-01-01..2026-01-31, or one."
+        ) from None
+    if days[0] > days[1]:
+        raise UsageError(f"{asked_as} {text}: the first day comes after the last.")
+    return days

@@ -140,6 +140,11 @@ def _infer(
     known = examples(connection, schema.paths)
     event_id = event_id or guess_event_id(connection, schema.paths, known)
     columns = infer_columns(connection, schema, known, event_id)
+    if not columns.fields:
+        raise UsageError(
+            f"{stream}: no column can be made of its payloads: they are no JSON objects with fields. Nothing was written; "
+            f"`event-archive schema {stream}` shows what they say."
+        )
     return Staging(domain, stream, columns, schema), event_id
 
 

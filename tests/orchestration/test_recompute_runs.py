@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import signal
@@ -35,7 +36,7 @@ from orchestration.failures import one_sentence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.orchestration.conftest import Place
+    from tests.orchestration.conftest import Place, Ran
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -159,6 +160,29 @@ def test_a_backfill_computes_its_days_again_in_one_run_and_no_others(built: Plac
     assert days_of(now, "flight_load_daily") == {day: rows for day, rows in whole.items() if day != lost}
     assert {name.split(":")[0] for name in ran.checks} == {"main/flight_load_daily"}
     assert "rows added" in ran.materialized["main/flight_load_daily"]["difference"]
+
+
+def test_what_was_archived_on_some_days_is_computed_again(built: Place) -> None:
+    """From the launchpad, of all tables or of those that are selected; a day without any event is told."""
+    today = dt.datetime.now(dt.UTC).date()
+    around = f"{today - dt.timedelta(days=1)}..{today + dt.timedelta(days=1)}"
+    before = digests(built)
+
+    def again(days: str, **options: Any) -> Ran:
+        return built.run(
+            "refresh", run_config={"ops": {"warehouse": {"config": {"ingested": days}}}}, **options
+        )
+
+    some = again(around, asset_selection=[dg.AssetKey(["main", "carts"])])
+    assert some.succeeded, some.said
+    assert "main/carts" in some.materialized
+    assert "main/bookings" not in some.materialized
+    everything = again(around)
+    assert everything.succeeded, everything.said
+    assert {"main/carts", "main/bookings", "main/flight_load_daily"} <= set(everything.materialized)
+    assert digests(built) == before
+    (said,) = again("2001-01-01").said
+    assert "Nothing was archived from 2001-01-01" in said
 
 
 def test_a_backfill_before_there_are_tables_says_what_to_do_first(place: Place) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from event_archive.errors import UsageError
+from event_archive.recompute.as_of import pin_as_of
+from event_archive.recompute.checks import run_checks
 from event_archive.recompute.dbt import BuildFailed
 from event_archive.recompute.determinism import ModelGuesses
 from event_archive.recompute.project import ProjectUnreadable
@@ -70,6 +73,12 @@ def test_tables_of_different_states_are_no_state_to_come_back_to(shop: Place) ->
     assert record.is_partial
     with pytest.raises(UsageError, match="different states of the archive; name a time"):
         shop.recompute(Request(is_rebuild=True, as_of=shop.live))
+    with pytest.raises(UsageError, match="different states of the archive; name a time"):
+        pin_as_of(shop.config(), str(layout.record_file(shop.warehouse, shop.live)))
+    # Each table can be checked all the same.
+    config = shop.config()
+    ran = run_checks(config, ["no_sale_is_negative"], fill=partial(dbt_in_this_process, config))
+    assert ran.checks == (1, 1)
     shop.recompute()
     assert shop.contents() == shop.rebuilt()
     whole = read_published(shop.warehouse)

@@ -12,12 +12,13 @@ from event_archive import __version__
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.compaction.days import compact_stream
 from event_archive.copying import copy_stream
+from event_archive.recompute.dbt import BuildFailed
 from event_archive.recompute.plan import read_base
 from event_archive.recompute.request import Request
 from event_archive.recompute.run import Ending
 from event_archive.storage.opening import StorageOptions, open_store
 from event_archive.warehouse import layout, read_build, read_record
-from tests.recompute.place import STREAMS, dbt_in_this_process, new_place, orders, visits
+from tests.recompute.place import REBUILD, STREAMS, dbt_in_this_process, new_place, orders, visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,25 @@ def test_a_refresh_after_nothing_new_needs_no_dbt_on_this_machine(shop: Place) -
     (shop.folder / "profiles.yml").rename(shop.project / "profiles.yml")
     (shop.project / "target" / "partial_parse.msgpack").write_bytes(b"dbt would fail on this")
     assert shop.run("refresh") == "Nothing to do: the tables hold everything that the archive has.\n"
+
+
+def test_files_of_commits_that_were_consumed_are_not_opened(shop: Place) -> None:
+    """The history of what is affected comes from tables that were decoded then; a rebuild needs the files, and says so."""
+    old = list((shop.folder / "archive" / "orders").glob("ingest_date=*/*.parquet"))
+    assert old
+    for file in old:
+        file.chmod(0o644)
+        file.write_bytes(b"")
+    # The same orders, told of again: their whole history is reduced.
+    shop.archive(
+        "orders",
+        [{**event, "event_id": f"{event['event_id']}.again", "amount": 7} for event in orders(0, 20)],
+    )
+    done = shop.recompute()
+    assert done.new_since_published == {"orders": 20}
+    assert shop.rows("select count(*), sum(amount_cents) from orders") == [(20, 20 * 700)]
+    with pytest.raises(BuildFailed, match=r"too small to be a Parquet file.*event-archive verify"):
+        shop.recompute(REBUILD)
 
 
 def test_only_what_has_something_new_is_run(shop: Place) -> None:

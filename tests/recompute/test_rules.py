@@ -35,7 +35,7 @@ def of_event_level(node: Node) -> None:
 
 
 def another_strategy(node: Node) -> None:
-    """dbt's own."""
+    """Dbt's own."""
     node["config"]["incremental_strategy"] = "delete+insert"
 
 

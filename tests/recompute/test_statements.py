@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,28 @@ class FullArchive(ParquetArchive):
                 if getattr(step, "stream", None) == stream and hasattr(step, "events"):
                     self.commit(stream, step.events)
         super().commit_values(stream, values)
+
+
+def test_payloads_are_decoded_by_one_model_of_each_stream(statements: Statements) -> None:
+    """So once per event and run: whoever else reads the stream reads the table that this one makes."""
+    decoding = [
+        model.name
+        for model in statements.models
+        if any("json" in text.lower() or "payload" in text for text in (*model.in_full, *model.incremental))
+    ]
+    assert sorted(decoding) == [
+        "stg_flight_booking__bookings_decoded",
+        "stg_shopping_cart__cart_events_decoded",
+    ]
+    reading = [
+        model.name
+        for model in statements.models
+        if any(
+            re.search(r"from\s+\S*event_archive\S*\.(bookings|cart_events)", text)
+            for text in (*model.in_full, *model.incremental)
+        )
+    ]
+    assert sorted(reading) == sorted(decoding)
 
 
 def test_what_dbt_sends_does_not_depend_on_what_is_in_the_archive(

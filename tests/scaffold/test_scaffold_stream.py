@@ -276,6 +276,7 @@ def test_nothing_is_ever_overwritten(place: Place) -> None:
         ("unknown",),
         ("empty",),
         ("lists",),
+        ("blanks",),
         ("empty", "--domain", "a/b"),
         ("empty", "--sample", "missing.jsonl"),
         ("empty", "--sample", "blank.jsonl"),
@@ -286,9 +287,10 @@ def test_nothing_is_ever_overwritten(place: Place) -> None:
 def test_what_cannot_be_scaffolded_is_refused_before_anything_is_written(
     place: Place, arguments: tuple[str, ...]
 ) -> None:
-    """Names that are none, streams without events, payloads that are no objects, samples that are none: exit code 2, one sentence."""
-    place.configure("empty", "lists")
+    """Names that are none, streams without events, payloads that are no objects or have no fields, samples that are none: exit code 2, one sentence."""
+    place.configure("empty", "lists", "blanks")
     place.archive("lists", "1.jsonl", [b"[1]"] * 20)
+    place.archive("blanks", "1.jsonl", [b"{}"] * 20)
     (place.folder / "blank.jsonl").write_bytes(b"\n\n")
     (place.folder / "cut.jsonl.gz").write_bytes(gzip.compress(random.Random(1).randbytes(1000))[:300])
     done = place.run("scaffold", "stream", *arguments)
