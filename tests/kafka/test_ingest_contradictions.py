@@ -9,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
 from event_archive.accept import accept_source
 from event_archive.archive.history import log_versions
@@ -20,6 +23,7 @@ from event_archive.coverage import stream_coverage
 from event_archive.errors import SourceProblem, SourceUnavailable, UsageError
 from event_archive.ingest import Follow, ingest_stream
 from event_archive.sources.kafka import ingest as kafka_ingest
+from event_archive.sources.kafka import topic as kafka_topic
 from event_archive.status import stream_status
 from event_archive.verify import verify_stream
 from tests.kafka.topics import (
@@ -416,6 +420,32 @@ def test_brokers_that_do_not_answer_are_a_clear_error(project: Project) -> None:
     assert status.lag.events is None
     assert "The lag is not known" in status.notes[0]
     assert project.run("status").returncode == 0
+
+
+@pytest.mark.parametrize("question", [0, 1, 2])
+def test_an_offset_that_a_restarted_broker_does_not_know_yet_is_asked_for_again(
+    question: int, project: Project, kafka: Kafka, create_topic: CreateTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Librdkafka gives -1001 for it, and no error; neither the oldest nor the newest event is there."""
+    asked = 0
+
+    class OfABrokerThatStarts(AdminClient):
+        def list_offsets(self, *arguments: Any, **options: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            answers = super().list_offsets(*arguments, **options)
+            if asked - 1 != question:
+                return answers
+            unknown: Future[Any] = Future()
+            unknown.set_result(SimpleNamespace(offset=-1001))
+            return dict.fromkeys(answers, unknown)
+
+    topic = create_topic()
+    produce(kafka.bootstrap, topic, numbered(0, 10))
+    configure(project, kafka.bootstrap, topic)
+    monkeypatch.setattr(kafka_topic, "AdminClient", OfABrokerThatStarts)
+    assert project.ingest().events == 10
+    assert asked > 3
 
 
 def test_following_survives_a_broker_that_is_killed(project: Project, private_kafka: PrivateKafka) -> None:

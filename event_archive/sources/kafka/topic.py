@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     ConsumerGroupTopicPartitions,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -160,9 +162,14 @@ class Topic:
             failure: KafkaException | None = None
             for asked_for, answer in answers.items():
                 try:
-                    found[asked_for.partition] = answer.result().offset
+                    offset = answer.result().offset
                 except KafkaException as exception:
                     failure = exception
+                    continue
+                if offset == OFFSET_INVALID:  # librdkafka's way of having no answer, of a broker that has just been restarted
+                    failure = KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+                else:
+                    found[asked_for.partition] = offset
             if failure is not None:
                 raise failure
             return found
