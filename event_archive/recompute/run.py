@@ -152,8 +152,16 @@ def recompute(
             on_progress=on_progress,
             on_difference=on_difference,
         )
-        return done if more.record is None else replace(more, difference=done.difference)
+        return done if more.record is None else _both(done, more)
     return done
+
+
+def _both(first: Recomputed, second: Recomputed) -> Recomputed:
+    """Two builds that were published one after the other, as one: the second holds the first."""
+    ran = second.dbt
+    if first.dbt is not None and ran is not None:
+        ran = replace(ran, results={**first.dbt.results, **ran.results})
+    return replace(second, difference=first.difference, dbt=ran)
 
 
 def _read_project(config: Config, request: Request) -> Project:

@@ -81,10 +81,13 @@ def test_code_that_changes_no_row_holds_nothing_up(policy: str, shop: Place) -> 
     """It is compared at the state of the tables that are published; then comes what is new."""
     shop.configure(f"publish: {policy}")
     shop.edit("models/marts/orders.sql", "select", "-- as they were told of last\nselect")
-    shop.archive("orders", orders(20, 25))
+    shop.archive("visits", visits(20, 25))
     told: list[BuildDiff] = []
     done = shop.recompute(on_difference=told.append)
-    assert (done.ending, done.new_since_published) == (Ending.PUBLISHED, {"orders": 5})
+    assert (done.ending, done.new_since_published) == (Ending.PUBLISHED, {"visits": 5})
+    assert done.dbt is not None
+    # Of both builds.
+    assert {"orders", "stg_visits"} <= {unique_id.rpartition(".")[2] for unique_id in done.dbt.built}
     assert [difference.is_equal for difference in told] == [True]
     assert shop.contents() == shop.rebuilt()
     assert [build.state.value for build in list_builds(shop.warehouse)] == ["live", "kept", "kept"]
