@@ -166,9 +166,7 @@ class Topic:
                 except KafkaException as exception:
                     failure = exception
                     continue
-                if (
-                    offset == OFFSET_INVALID
-                ):  # librdkafka's way of having no answer, of a broker that has just been restarted
+                if offset == OFFSET_INVALID:  # the client's way of having no answer, of a broker that starts
                     failure = KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
                 else:
                     found[asked_for.partition] = offset
