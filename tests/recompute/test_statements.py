@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.recompute.real_dbt import Dbt
     from tests.recompute.statements import Statements
 
-HISTORIES = 10
+HISTORIES = 5
 
 
 class FullArchive(ParquetArchive):
