@@ -7,7 +7,6 @@ What doesn't live here: what commands do (the library) and how results look (`re
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import signal
 import sys
@@ -31,7 +30,7 @@ from event_archive.cli import (
     verifying,
 )
 from event_archive.cli.ended import is_interrupted
-from event_archive.cli.options import ConfigOption, JsonOption, Streams, chosen_streams
+from event_archive.cli.options import ConfigOption, JsonOption, Streams, chosen_streams, time_with_zone
 from event_archive.config import load_config
 from event_archive.errors import EventArchiveError, UsageError
 
@@ -194,7 +193,7 @@ def coverage(
     from event_archive.coverage import complete_until, stream_coverage
 
     loaded = load_config(config)
-    time = None if until is None else _time(until)
+    time = None if until is None else time_with_zone(until)
     covered = stream_coverage(loaded, stream)
     answer = None if time is None else complete_until(loaded, covered, time)
     if as_json:
@@ -203,16 +202,6 @@ def coverage(
         render.print_coverage(covered, answer)
     if answer is not None and not answer.is_complete:
         raise typer.Exit(1)
-
-
-def _time(text: str) -> dt.datetime:
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise UsageError(f"{text!r}: write a time with its zone, for example 2026-01-31T12:00:00Z.")
-    return time
 
 
 @app.command()

@@ -1,10 +1,11 @@
-"""What several commands have in common: their options, and which streams are meant.
+"""What several commands have in common: their options, which streams are meant, and times as people type them.
 
 What doesn't live here: the commands (`app` and the modules that it registers).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,3 +55,18 @@ def configured_storage(config: Path | None) -> StorageOptions:
     """
     is_there = config is not None or CONFIG_VARIABLE in os.environ or Path(CONFIG_FILE).exists()
     return load_config(config).storage if is_there else StorageOptions()
+
+
+def time_with_zone(text: str) -> dt.datetime:
+    """Read a time that somebody has typed.
+
+    Raises:
+        UsageError: It is none, or has no zone.
+    """
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise UsageError(f"{text!r}: write a time with its zone, for example 2026-01-31T12:00:00Z.")
+    return time

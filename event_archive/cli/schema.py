@@ -5,7 +5,6 @@ What doesn't live here: how that is found (`event_archive.schema`).
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from event_archive.cli import render
-from event_archive.cli.options import ConfigOption, JsonOption  # noqa: TC001 - typer reads them
+from event_archive.cli.options import ConfigOption, JsonOption, time_with_zone
 from event_archive.config import load_config
-from event_archive.errors import UsageError
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from event_archive.schema.model import DayFacts, PathFacts, Seen, StreamSchema
 
 DEFAULT_TYPE_FIELD = "event_type"
@@ -69,7 +69,7 @@ def schema(
     asked = Asked(
         type_field=type_field,
         time_field=time_field,
-        since=None if since is None else _time(since),
+        since=None if since is None else time_with_zone(since),
         sample=sample,
     )
     with render.byte_progress(f"reading {stream}", quiet=as_json) as show:
@@ -78,16 +78,6 @@ def schema(
         render.print_json(as_document(found))
     else:
         print_schema(found)
-
-
-def _time(text: str) -> dt.datetime:
-    try:
-        time = dt.datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise UsageError(f"{text!r}: write a time with its zone, for example 2026-01-31T12:00:00Z.")
-    return time
 
 
 def as_document(found: StreamSchema) -> dict[str, object]:
