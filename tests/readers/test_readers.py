@@ -76,8 +76,8 @@ def our_summary(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def on_disk(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of the last change of each file."""
-    found = (path for path in folder.rglob("*") if path.is_file())
+    """Size and time of the last change of each file of an archive; the lock beside them belongs to the tests."""
+    found = (path for state in STATES for path in (folder / state).rglob("*") if path.is_file())
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
