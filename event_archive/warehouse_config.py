@@ -28,6 +28,10 @@ class PublishPolicy(StrEnum):
     """When nothing differs, or a person who has seen the difference says so."""
 
 
+_BYTES_AT_ONCE = 2 * 10**9
+"""Memory for each model or check that is computed at the same time."""
+
+
 class ComputeConfig(Section):
     """How much of the machine a refresh or rebuild may use."""
 
@@ -65,8 +69,12 @@ class ComputeConfig(Section):
         Args:
             spill: A folder for what is spilled; DuckDB makes it and empties it.
         """
+        threads = self.threads or os.cpu_count() or 1
+        # A model or check can be split among threads without more memory; each that runs beside it needs its own.
+        at_once = threads if self.memory_bytes is None else self.memory_bytes // _BYTES_AT_ONCE
         variables = {
-            "EVENT_ARCHIVE_THREADS": str(self.threads or os.cpu_count() or 1),
+            "EVENT_ARCHIVE_THREADS": str(threads),
+            "EVENT_ARCHIVE_AT_ONCE": str(max(1, min(threads, at_once))),
             "EVENT_ARCHIVE_SPILL": str(spill),
         }
         if self.memory_bytes is not None:

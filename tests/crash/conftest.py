@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-POINTS = 10
+POINTS = 6
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

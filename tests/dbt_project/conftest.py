@@ -118,6 +118,7 @@ class Warehouse:
             "EVENT_ARCHIVE_BUILD_FILE": str(self.file),
             "EVENT_ARCHIVE_SNAPSHOT": str(snapshot or ""),
             "EVENT_ARCHIVE_THREADS": "2",
+            "EVENT_ARCHIVE_AT_ONCE": "2",
         }
         quiet = ["--quiet", "--log-level-file", "none"]
         where = ["--project-dir", str(self.project), "--profiles-dir", str(self.project)]

@@ -198,6 +198,7 @@ class Dbt:
             patch.setenv("EVENT_ARCHIVE_BUILD_FILE", str(self.file))
             patch.setenv("EVENT_ARCHIVE_SNAPSHOT", str(snapshot or ""))
             patch.setenv("EVENT_ARCHIVE_THREADS", str(self.threads))
+            patch.setenv("EVENT_ARCHIVE_AT_ONCE", str(self.threads))
             manifest = self._manifest[0].deepcopy() if self._manifest else None  # type: ignore[no-untyped-call]
             quiet = ["--quiet", "--log-level", "none", "--log-level-file", "none", "--no-write-json"]
             result = dbtRunner(manifest, [*callbacks]).invoke([*quiet, *arguments, *where])

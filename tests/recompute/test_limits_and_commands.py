@@ -18,6 +18,7 @@ from event_archive.recompute.dbt import BuildFailed
 from tests.recompute.place import orders
 
 if TYPE_CHECKING:
+    from tests.conftest import Project
     from tests.recompute.place import Place
 
 SETTINGS = "select {} from (select 1)".format(
@@ -79,6 +80,26 @@ def test_limits_reach_duckdb_within_dbt(shop: Place) -> None:
     ((threads, memory, spill, folder),) = shop.rows("from staging.settings")
     assert (threads, memory, spill) == ("3", "300.0 MiB", "70.0 MiB")
     assert re.search(r"/warehouse/building/[^/]+/spill$", folder)
+
+
+@pytest.mark.parametrize(
+    ("compute", "at_once"),
+    [
+        ("threads: 8", "8"),
+        ("threads: 8, memory_bytes: 1500 MB", "1"),
+        ("threads: 8, memory_bytes: 6 GB", "3"),
+        ("threads: 2, memory_bytes: 64 GB", "2"),
+    ],
+)
+def test_where_memory_is_bounded_fewer_models_run_beside_each_other(
+    project: Project, compute: str, at_once: str
+) -> None:
+    """Each needs memory of its own; threads within one need none."""
+    with project.config_file.open("a") as file:
+        file.write(f"compute: {{{compute}}}\n")
+    variables = project.config().compute.environment(spill=project.folder)
+    assert variables["EVENT_ARCHIVE_AT_ONCE"] == at_once
+    assert variables["EVENT_ARCHIVE_THREADS"] == compute.removeprefix("threads: ")[0]
 
 
 def test_too_little_room_names_the_key_to_change(shop: Place) -> None:

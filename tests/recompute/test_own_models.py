@@ -46,7 +46,7 @@ def test_a_model_that_keeps_to_the_rules_gives_what_a_rebuild_gives(
 ) -> None:
     """Null keys, keys of two columns, days, models over models by other keys, two levels of input, two streams."""
     warehouse = warehouse_of(statements_of_own_models, names)
-    check_histories(warehouse, examples=15, number=number, streams=warehouse.streams)
+    check_histories(warehouse, examples=10, number=number, streams=warehouse.streams)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -168,7 +168,9 @@ def test_a_build_killed_anywhere_leaves_the_published_tables_whole(tmp_path: Pat
     assert kept[-1] == current_build_id(tmp_path)
     were_live = ever_published(tmp_path)
     assert len([build for build in kept if build in were_live]) <= 3
-    assert len([build for build in kept if build not in were_live]) <= 1  # finished, but killed before the switch
+    assert (
+        len([build for build in kept if build not in were_live]) <= 1
+    )  # finished, but killed before the switch
 
 
 def test_a_dead_builders_lock_is_free_and_a_living_ones_is_not(tmp_path: Path) -> None:
