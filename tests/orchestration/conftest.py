@@ -18,12 +18,15 @@ import duckdb
 import pytest
 
 from event_archive.config import Config, load_config
+from event_archive.recompute import manifest
 from event_archive.source_config import FilesSource
 from event_archive.warehouse import published_file
+from tests.dbt_here import parse_here, run_dbt_here
 
 with warnings.catch_warnings():
     # dagster-dbt imports sqlglot, and that imports sqlglotrs, which warns that it has a successor.
     warnings.filterwarnings("ignore", "sqlglotrs is deprecated", DeprecationWarning)
+    from orchestration import warehouse_step
     from orchestration.definitions import build_definitions
 
 if TYPE_CHECKING:
@@ -213,6 +216,13 @@ def place(tmp_path: Path) -> Place:
 def place_in() -> Callable[..., Place]:
     """For tests that load the definitions again after they have changed something."""
     return make_place
+
+
+@pytest.fixture
+def dbt_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs dbt in the process of the test."""
+    monkeypatch.setattr(warehouse_step, "run_dbt", run_dbt_here)
+    monkeypatch.setattr(manifest, "_run_dbt_parse", parse_here)
 
 
 @pytest.fixture(scope="session")

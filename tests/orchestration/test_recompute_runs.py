@@ -109,6 +109,7 @@ def test_a_refresh_marks_the_days_that_have_changed(built: Place) -> None:
     assert {name.split(":")[0] for name in ran.checks} >= {f"main/{mart}" for mart in DAILY}
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_model_that_is_newer_than_the_code_location_is_computed_and_told(
     built: Place, place_in: Callable[..., Place], dbt_project: Path
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_model_that_is_newer_than_the_code_location_is_computed_and_told(
     assert place.query("select count(*) > 0 from newer") == [(True,)]
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_no_more_days_are_marked_than_dagster_takes_in_some_seconds(
     built: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_no_more_days_are_marked_than_dagster_takes_in_some_seconds(
     assert any("only the newest 2 of them are marked" in line for line in built.log(ran))
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_backfill_computes_its_days_again_in_one_run_and_no_others(built: Place) -> None:
     """Two days have lost their rows; the backfill of one of them, and of its neighbours, brings back that one."""
     file = published_file(built.config.warehouse)
@@ -162,6 +165,7 @@ def test_a_backfill_computes_its_days_again_in_one_run_and_no_others(built: Plac
     assert "rows added" in ran.materialized["main/flight_load_daily"]["difference"]
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_what_was_archived_on_some_days_is_computed_again(built: Place) -> None:
     """From the launchpad, of all tables or of those that are selected; a day without any event is told."""
     today = dt.datetime.now(dt.UTC).date()
@@ -193,6 +197,7 @@ def test_a_backfill_before_there_are_tables_says_what_to_do_first(place: Place) 
     assert "refresh` first" in said
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_build_that_differs_waits_where_the_configuration_says_so_and_a_job_publishes_it(
     tmp_path: Path, dbt_project: Path, place_in: Callable[..., Place]
 ) -> None:

@@ -130,6 +130,7 @@ def test_rebuild_materialises_every_model_and_evaluates_every_test(built: Place)
         assert newest["digest"] == digests(built)[daily]
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_rebuild_gives_the_same_tables_as_all_refreshes_together(built: Place) -> None:
     """Two more waves arrive and are added one by one; a rebuild from the archive alone comes to the same digests."""
     for wave in (2, 3):
@@ -144,6 +145,7 @@ def test_rebuild_gives_the_same_tables_as_all_refreshes_together(built: Place) -
     assert len(refreshed) == 9
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_some_models_alone_can_be_rebuilt_and_the_others_stay(built: Place) -> None:
     """What "Materialize" on one asset does in the UI: a rebuild of one mart must not lose the others; with what it reads, as `+carts` does."""
     before = digests(built)
@@ -163,6 +165,7 @@ def test_some_models_alone_can_be_rebuilt_and_the_others_stay(built: Place) -> N
         assert digests(built) == before
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_check_alone_can_be_run_and_publishes_nothing(built: Place) -> None:
     """What "Execute" on a check does in the UI: it looks at a copy of the published tables."""
     build = current_build_id(built.config.warehouse)
@@ -176,6 +179,7 @@ def test_a_check_alone_can_be_run_and_publishes_nothing(built: Place) -> None:
     assert current_build_id(built.config.warehouse) == build
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_right(
     tmp_path: Path, dbt_project: Path, place_in: Callable[..., Place]
 ) -> None:
@@ -215,6 +219,7 @@ def test_a_failing_check_leaves_the_published_tables_and_heals_when_it_is_put_ri
     assert current_build_id(place.config.warehouse) != before.build_id
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_a_model_that_cannot_be_built_is_named_with_the_databases_own_words(
     tmp_path: Path, dbt_project: Path, place_in: Callable[..., Place]
 ) -> None:
@@ -231,6 +236,7 @@ def test_a_model_that_cannot_be_built_is_named_with_the_databases_own_words(
     assert published_file(place.config.warehouse) is None
 
 
+@pytest.mark.usefixtures("dbt_here")
 def test_damage_fails_the_verification_and_restoring_the_file_heals_it(built: Place, tmp_path: Path) -> None:
     """The run is red, the check names the file, the sentence says what to do; after the backup is put back all is green."""
     assert built.run("verify_archive").succeeded

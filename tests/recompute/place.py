@@ -21,14 +21,15 @@ import pytest
 
 from event_archive.config import Config, load_config
 from event_archive.ingest import ingest_stream
-from event_archive.recompute.dbt import DbtRun, read_results
 from event_archive.recompute.request import Request
-from event_archive.recompute.run import Recomputed, build_environment, recompute
+from event_archive.recompute.run import DBT, Recomputed, build_environment, recompute
 from event_archive.warehouse import Build, published_file, read_published
+from tests.dbt_here import parse_here, run_dbt_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from event_archive.recompute.dbt import DbtRun
     from event_archive.recompute.project import Project
 
 REPOSITORY = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ class Place:
         config = self.config()
         options = {"built_by": "a test", "fill": partial(dbt_in_this_process, config), **options}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("event_archive.recompute.manifest._run_dbt_parse", parse_in_this_process)
+            patch.setattr("event_archive.recompute.manifest._run_dbt_parse", parse_here)
             return recompute(config, request, **options)
 
     def run(self, *arguments: str, expect: int = 0, timeout_seconds: float = 120) -> str:
@@ -197,46 +198,8 @@ def visits(first: int, last: int, *, customers: int = 5) -> list[dict[str, Any]]
     ]
 
 
-def parse_in_this_process(project: Path, target: str) -> subprocess.CompletedProcess[str]:
-    """Parses as `manifest_of` does, without a process of its own."""
-    from dbt.cli.main import dbtRunner
-
-    places = {"project-dir": project, "profiles-dir": project, "target-path": target, "log-path": target}
-    where = [word for name, place in places.items() for word in (f"--{name}", str(place))]
-    done = dbtRunner().invoke(["--quiet", "--log-level", "none", "--log-level-file", "none", "parse", *where])
-    return subprocess.CompletedProcess([], 0 if done.success else 1, str(done.exception or ""), "")
-
-
 def dbt_in_this_process(config: Config, project: Project, build: Build, arguments: Sequence[str]) -> DbtRun:
-    """Runs dbt as `run_dbt` does, without a process of its own."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.cli.main import dbtRunner
-
-    target = build.folder / "dbt"
-    target.mkdir()
-    shutil.copy(project.folder / "target" / "partial_parse.msgpack", target)
-    errors: list[str] = []
-
-    def note(event: Any) -> None:
-        if event.info.level == "error":
-            errors.append(event.info.msg)
-
-    where = [
-        "--project-dir",
-        str(project.folder),
-        "--profiles-dir",
-        str(project.folder),
-        "--target-path",
-        str(target),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in build_environment(config, build).items():
-            patch.setenv(name, value)
-        done = dbtRunner(callbacks=[note]).invoke(
-            ["--quiet", "--log-level", "none", "--log-level-file", "none", *arguments, *where]
-        )
-        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
-    results, invocation_id = read_results(target)
-    if done.exception is not None:
-        errors.append(str(done.exception))
-    return DbtRun(results, tuple(errors), invocation_id, is_success=done.success)
+    """Fills a build as `recompute` does, without a process of its own."""
+    return run_dbt_here(
+        project.folder, arguments, environment=build_environment(config, build), target=build.folder / DBT
+    )
