@@ -153,7 +153,10 @@ def _beside_pyspark(folder: Path, project: Path, rebuild: Timed) -> None:
             theirs = connection.execute(f"select count(*), {sums} from '{marts / mart}/*.parquet'").fetchone()
             if ours != theirs:
                 sys.exit(f"{mart}: {ours} here, {theirs} by PySpark")
-    print(f"  PySpark local[*], same sums           {timed}   {_ratio(timed, rebuild)} times as long as ours")
+    # Its JVM is no child of ours: what it takes of processor and memory isn't known here.
+    print(
+        f"  PySpark local[*], same sums           {timed.figure.seconds:7.1f} s   {_ratio(timed, rebuild)} times as long as ours"
+    )
 
 
 def _plain(project: Path, file: Path) -> Figure:
