@@ -56,7 +56,9 @@ class ReplayedWarehouse:
     _parsed: dict[str, list[duckdb.Statement]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.connection.execute("set timezone = 'UTC'; set threads = 1; set preserve_insertion_order = false; set enable_progress_bar = false")
+        self.connection.execute(
+            "set timezone = 'UTC'; set threads = 1; set preserve_insertion_order = false; set enable_progress_bar = false"
+        )
         if not self.is_optimised:
             self.connection.execute("pragma disable_optimizer")
         self.connection.execute("attach ':memory:' as event_archive")
