@@ -70,7 +70,7 @@ class ComputeConfig(Section):
             spill: A folder for what is spilled; DuckDB makes it and empties it.
         """
         threads = self.threads or os.cpu_count() or 1
-        # A model or check can be split among threads without more memory; each that runs beside it needs its own.
+        # The threads of one model or check share its memory; another one beside it needs its own.
         at_once = threads if self.memory_bytes is None else self.memory_bytes // _BYTES_AT_ONCE
         variables = {
             "EVENT_ARCHIVE_THREADS": str(threads),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from campaign.mutations.bug import a_bug
 
 COMPACTION = "tests/compact/test_compaction.py"
+PROVED = "tests/compact/test_proved_merges.py"
 READING = "tests/compact/test_reading_by_commit.py"
 THE_SAME = "tests/compact/test_everything_reads_the_same.py"
-CLEAN = "tests/clean/test_clean.py"
+CLEAN = ("tests/clean/test_clean.py", "tests/clean/test_clean_seals.py")
 _MERGING = "event_archive/compaction/merging.py"
 _READING = "event_archive/archive/events_by_commit.py"
 _CLEAN = "event_archive/clean.py"
@@ -25,7 +26,7 @@ KEEPING_SMALL = (
         _MERGING,
         "        _prove_all(table, written, spans, held)\n",
         "        pass\n",
-        f"{COMPACTION}::test_a_merge_that_errs_is_found_out",
+        f"{PROVED}::test_a_merge_that_errs_is_found_out",
     ),
     a_bug(
         "a compaction reorders events of a partition",
@@ -39,28 +40,28 @@ KEEPING_SMALL = (
         _MERGING,
         "    if found != wanted:\n",
         "    if len(found) != len(wanted):\n",
-        f"{COMPACTION}::test_a_merge_that_errs_is_found_out",
+        f"{PROVED}::test_a_merge_that_errs_is_found_out",
     ),
     a_bug(
         "commit versions are not compared after a compaction",
         _MERGING,
         "                _prove_stored(rows, spans, expected[of_span], place)\n",
         "",
-        f"{COMPACTION}::test_a_merge_that_errs_is_found_out",
+        f"{PROVED}::test_a_merge_that_errs_is_found_out",
     ),
     a_bug(
         "sources are not compared after a compaction",
         _MERGING,
         "    if not np.array_equal(spans.source_codes(rows), spans.sources[of_row]):\n",
         "    if False:\n",
-        f"{COMPACTION}::test_a_merge_that_errs_is_found_out",
+        f"{PROVED}::test_a_merge_that_errs_is_found_out",
     ),
     a_bug(
         "a compaction believes what it wrote",
         _MERGING,
         "        if (hashed.size_bytes, hashed.sha256) != (new.size_bytes, new.sha256):\n",
         "        if False:\n",
-        f"{COMPACTION}::test_what_a_disk_gives_back_is_compared_before_it_counts",
+        f"{PROVED}::test_what_a_disk_gives_back_is_compared_before_it_counts",
     ),
     a_bug(
         "a compaction believes the files that it merges",
@@ -110,48 +111,48 @@ KEEPING_SMALL = (
         _CLEAN,
         "        if self._now - replaced_at > self._keep_replaced:\n",
         "        if True:\n",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "active files are cleaned away when they are old",
         _CLEAN,
         "        elif name in history.active or name == layout.LAST_CHECKPOINT:\n",
         "        elif (name in history.active and not is_old) or name == layout.LAST_CHECKPOINT:\n",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "what is committed while cleaning is removed",
         _CLEAN,
         "        if is_named and file.reason in",
         "        if False and file.reason in",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "replaced files go though their successor is damaged",
         _CLEAN,
         "                damaged.add(name)\n",
         "                pass\n",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "a log that was cut off is cleaned",
         _CLEAN,
         "        if version is not None and version > newest + 1:\n",
         "        if False:\n",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "foreign files are cleaned away",
         _CLEAN,
         "        if version is None and _COMPACTED_NAME not in file.name:\n",
         "        if False:\n",
-        CLEAN,
+        *CLEAN,
     ),
     a_bug(
         "entries are removed unseen though their segment is damaged",
         _CLEAN,
         "= _is_whole(self._table, fact.name, fact.sha256)",
         "= True",
-        CLEAN,
+        *CLEAN,
     ),
 )

@@ -6,11 +6,9 @@ import datetime as dt
 import functools
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from event_archive import layout
 from event_archive.archive import commit as commit_module
 from event_archive.archive import data_file
 from event_archive.archive.contents import Contents
@@ -21,9 +19,9 @@ from event_archive.archive.row_digest import RowDigester
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.compaction import days as compact
 from event_archive.compaction import merging
-from event_archive.compaction.days import CompactResult, compact_stream, small_groups
+from event_archive.compaction.days import CompactResult
 from event_archive.errors import StorageError
-from event_archive.storage.folder import FolderStore
+from tests.compact.compacting import compacted, names_in
 from tests.compact.topic_archive import (
     DAY,
     MINUTE,
@@ -35,23 +33,10 @@ from tests.compact.topic_archive import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from event_archive.archive.log import DataFile
     from event_archive.storage.store import Store
     from tests.conftest import Project
 
 A_DAY = dt.timedelta(days=1)
-
-
-def compacted(project: Project, **options: Any) -> CompactResult:
-    """Compacts the project's stream."""
-    return compact_stream(project.config(), "events", **options)
-
-
-def names_in(table: Store) -> set[str]:
-    """Every file of a table."""
-    return {file.name for file in table.files()}
 
 
 def assert_log_tells_what_files_hold(table: Store) -> None:
@@ -211,96 +196,6 @@ def test_a_damaged_file_is_left_alone_and_named(topic_project: Project) -> None:
     assert "does not match its SHA-256" in done.stderr
 
 
-class _Forgetful(FolderStore):
-    """A folder whose disk gives back other bytes than were written."""
-
-    def __init__(self, folder: Any, spoil: Callable[[bytes], bytes]) -> None:
-        super().__init__(folder)
-        self._spoil = spoil
-
-    def hashed(self, name: str, **options: Any) -> Any:
-        if "compacted" in name:
-            path = self.path(name)
-            path.write_bytes(self._spoil(path.read_bytes()))
-        return super().hashed(name, **options)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [lambda b: b[:-1], lambda b: b[:60] + bytes([b[60] ^ 4]) + b[61:], lambda b: b[:0]],
-    ids=["cut", "flipped", "empty"],
-)
-def test_what_a_disk_gives_back_is_compared_before_it_counts(
-    topic_project: Project, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes]
-) -> None:
-    """The files that would be replaced stay, and the new one is removed."""
-    table = topic_project.store
-    a_day_of_commits(table)
-    before, rows = names_in(table), all_rows(table)
-    config = topic_project.config()
-    monkeypatch.setattr(type(config), "table", lambda *_: _Forgetful(topic_project.table, spoil))
-    result = compact_stream(config, "events")
-    assert "gave back other bytes" in result.problems[0]
-    assert result.compacted == ()
-    assert names_in(table) == before
-    assert all_rows(table) == rows
-
-
-def _dropped(rows: Any) -> Any:
-    return rows.slice(1)
-
-
-def _swapped(rows: Any) -> Any:
-    return rows.take([1, 0, *range(2, rows.num_rows)])
-
-
-def _doubled(rows: Any) -> Any:
-    return rows.take([0, 0, *range(2, rows.num_rows)])
-
-
-def _relabelled(rows: Any) -> Any:
-    return _with_second(rows, "commit_version", lambda version: version + 1)
-
-
-def _moved(rows: Any) -> Any:
-    return _with_second(rows, "source_partition", lambda partition: partition + 1)
-
-
-def _renamed(rows: Any) -> Any:
-    return _with_second(rows, "source_id", lambda source_id: source_id + "#2")
-
-
-def _with_second(rows: Any, name: str, change: Callable[[Any], Any]) -> Any:
-    """Rows with another value of a column in the second of them, which is in the same span as the first."""
-    place = rows.schema.get_field_index(name)
-    first, second, *rest = rows[name].to_pylist()
-    kind = rows.schema.field(place).type
-    values = pa.array([first, change(second), *rest])
-    values = values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)
-    return rows.set_column(place, rows.schema.field(place), values)
-
-
-@pytest.mark.parametrize("bug", [_dropped, _swapped, _doubled, _relabelled, _moved, _renamed])
-def test_a_merge_that_errs_is_found_out(
-    topic_project: Project, monkeypatch: pytest.MonkeyPatch, bug: Callable[[Any], Any]
-) -> None:
-    """A bug on the way from the old files to the new one can't hide itself: the commits' digests say what there must be."""
-    table = topic_project.store
-    a_day_of_commits(table)
-    before = names_in(table)
-    rows = Rearranger.rows
-
-    def wrong(rearranger: Rearranger, **options: Any) -> Any:
-        for number, part in enumerate(rows(rearranger, **options)):
-            yield part if number else bug(part)
-
-    monkeypatch.setattr(Rearranger, "rows", wrong)
-    result = compacted(topic_project)
-    assert len(result.problems) == 1
-    assert "nothing was replaced" in result.problems[0]
-    assert names_in(table) == before
-
-
 def test_a_full_disk_leaves_nothing_new(topic_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither half a file nor a commit."""
     table = topic_project.store
@@ -361,55 +256,6 @@ def test_files_that_are_gone_are_not_replaced_a_second_time(
     assert (result.compacted, result.given_up) == ((), ("2026-03-01",))
     assert all_rows(table) == rows
     assert len([name for name in names_in(table) if "compacted-" in name]) == 1
-
-
-def a_file(size_mb: float, version: int, date: str = "2026-03-01") -> DataFile:
-    """A file of a commit."""
-    from event_archive.archive.log import DataFile
-
-    bounds = {"commit_version": version}
-    name = layout.data_file_name(dt.date.fromisoformat(date), version, "ab")
-    return DataFile(name, int(size_mb * 2**20), "", 1, version, {"minValues": bounds, "maxValues": bounds})
-
-
-def groups(*sizes_mb: float) -> list[list[float]]:
-    """Sizes of the files that are merged with each other."""
-    files = [a_file(size, version) for version, size in enumerate(sizes_mb)]
-    found = small_groups(files, target_bytes=384 * 2**20, until=dt.date(2026, 3, 1))
-    return [[file.size_bytes / 2**20 for file in group] for group in found]
-
-
-def test_files_become_neither_too_small_nor_too_large() -> None:
-    """Between 256 and 512 MB where there is so much, in groups of neighbours."""
-    for count in (100, 150, 200, 333, 1440):
-        sizes = [sum(group) for group in groups(*[3.0] * count)]
-        assert sum(sizes) == 3.0 * count
-        assert all(256 <= size <= 515 for size in sizes)
-    assert groups(*[40.0] * 20) == [[40.0] * 10] * 2
-
-
-def test_what_is_large_enough_is_left_alone() -> None:
-    """And so is a file that would be written again for the sake of a little."""
-    assert groups(192, 300, 500) == []
-    assert groups(100, 500, 50) == [[100, 50]]
-    assert groups(191, 1) == []
-    assert groups(191, 1, 2) == [[1, 2]]
-    assert groups(191, 30) == [[191, 30]]
-    assert groups(7, 0.125) == [[7, 0.125]]
-    assert groups(3) == []
-
-
-def test_days_are_not_mixed() -> None:
-    """A file lies in one partition."""
-    files = [
-        a_file(1, 1),
-        a_file(1, 2, "2026-03-02"),
-        a_file(1, 3, "2026-02-28"),
-        a_file(1, 4),
-        a_file(1, 5, "2026-03-02"),
-    ]
-    found = small_groups(files, target_bytes=384 * 2**20, until=dt.date(2026, 3, 1))
-    assert [[file.commit_version for file in group] for group in found] == [[1, 4]]
 
 
 def test_row_groups_are_of_the_usual_size(topic_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,13 +70,17 @@ def as_seen(shown: str) -> list[str]:
 
 
 def test_limits_reach_duckdb_within_dbt(shop: Place) -> None:
-    """Threads, memory and spilled data, and spilling beside the build."""
+    """Threads, memory and spilled data, and spilling beside the build; and dbt, which then takes one model after the other."""
     shop.configure("compute: {threads: 3, memory_bytes: 300 MB, max_spill_bytes: 70 MB}")
     model = shop.project / "models" / "staging" / "settings.sql"
     model.write_text(
         "{{ config(materialized='table', meta={'checked_by_hand': ['current_setting']}) }}\n" + SETTINGS
     )
-    shop.recompute()
+    done = shop.recompute()
+    assert done.dbt is not None
+    assert {result["thread_id"] for result in done.dbt.results.values()} == {"Thread-1 (worker)"}, (
+        "one at a time"
+    )
     ((threads, memory, spill, folder),) = shop.rows("from staging.settings")
     assert (threads, memory, spill) == ("3", "300.0 MiB", "70.0 MiB")
     assert re.search(r"/warehouse/building/[^/]+/spill$", folder)
