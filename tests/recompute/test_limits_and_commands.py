@@ -78,9 +78,10 @@ def test_limits_reach_duckdb_within_dbt(shop: Place) -> None:
     )
     done = shop.recompute()
     assert done.dbt is not None
-    assert {result["thread_id"] for result in done.dbt.results.values()} == {"Thread-1 (worker)"}, (
-        "one at a time"
-    )
+    workers = {
+        result["thread_id"] for name, result in done.dbt.results.items() if not name.startswith("operation.")
+    }
+    assert len(workers) == 1
     ((threads, memory, spill, folder),) = shop.rows("from staging.settings")
     assert (threads, memory, spill) == ("3", "300.0 MiB", "70.0 MiB")
     assert re.search(r"/warehouse/building/[^/]+/spill$", folder)
