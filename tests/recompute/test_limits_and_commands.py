@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from event_archive.recompute.dbt import BuildFailed
-from tests.recompute.place import orders
+from tests.recompute.place import REBUILD, orders
 
 if TYPE_CHECKING:
     from tests.conftest import Project
@@ -76,7 +76,7 @@ def test_limits_reach_duckdb_within_dbt(shop: Place) -> None:
     model.write_text(
         "{{ config(materialized='table', meta={'checked_by_hand': ['current_setting']}) }}\n" + SETTINGS
     )
-    done = shop.recompute()
+    done = shop.recompute(REBUILD)
     assert done.dbt is not None
     workers = {
         result["thread_id"] for name, result in done.dbt.results.items() if not name.startswith("operation.")
