@@ -15,7 +15,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from event_archive import layout
@@ -23,7 +22,8 @@ from event_archive.archive.history import iter_entries, iter_proved_entries, log
 from event_archive.archive.log import REMEDY, entry_fault, parse_entry
 from event_archive.archive.snapshot import read_snapshot
 from event_archive.archive.state import decode_state
-from event_archive.errors import ArchiveDamaged, EventArchiveError, FileMissing, UsageError
+from event_archive.diverged import why_no_copy
+from event_archive.errors import ArchiveDamaged, FileMissing, UsageError
 from event_archive.sealing import pointer_to, remove_sealed
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ _FILES_AT_ONCE = 4
 _STRETCH_COMMITS = 64
 _STRETCH_BYTES = 2**28
 _STRETCH_ENTRY_BYTES = 2**24
-
-
-class CopyRefused(EventArchiveError):
-    """The target has commits that the source doesn't have: it is another archive, and nothing in it was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +175,7 @@ class _Copying:
             _, entry = next(iter_entries(self._source, first=there.version))
             if hashlib.sha256(entry).hexdigest() == there.chain_hash:
                 return there.version, there.chain_hash
-        raise _differing(self._source, self._target)
+        raise why_no_copy(self._source, self._target)
 
     def _copy(self, pinned: Snapshot, after: tuple[int, str] | None) -> None:
         sealed_until = self._note_seals(pinned)
@@ -305,7 +301,7 @@ class _Copying:
             if self._target.put_new(name, entry):
                 self._bytes += len(entry)
             elif self._target.read(name) != entry:
-                raise _differing(self._source, self._target, commit.version)
+                raise why_no_copy(self._source, self._target, commit.version)
 
     def _copy_segment(self, stretch: _Stretch, segment: SegmentFact) -> None:
         for commit, _ in stretch.commits:
@@ -323,7 +319,7 @@ class _Copying:
         entries = {commit.version: entry for commit, entry in stretch.commits}
         for version in log_versions(self._target):
             if version in entries and self._target.read(layout.entry_name(version)) != entries[version]:
-                raise _differing(self._source, self._target, version)
+                raise why_no_copy(self._source, self._target, version)
 
     def _copy_sealed(self, sealed: Sealed) -> None:
         """What a seal names, before the commit that names it."""
@@ -381,35 +377,6 @@ class _Copying:
             if earlier and has_segments and pinned.version > version:
                 remove_sealed(self._target, earlier[-1])
             return
-
-
-def _differing(source: Store, target: Store, first: int = 0) -> EventArchiveError:
-    """Why the target can't be a copy of the source; names the first commit that differs."""
-    # One after the other, since a hash of the chain says nothing about entries that were changed behind it.
-    for ours, theirs in zip_longest(iter_entries(source, first=first), iter_entries(target, first=first)):
-        if ours == theirs:
-            continue
-        if theirs is None:
-            break
-        if ours is None:
-            more = newest_version(target) - theirs[0] + 1
-            return CopyRefused(
-                f"{target.url}: has {more} commit{'s' if more > 1 else ''} that {source.url} doesn't have, the first being commit "
-                f"{theirs[0]}; nothing was copied. Copy the other way round, or to another place."
-            )
-        for place, pair in ((source, ours), (target, theirs)):
-            if fault := entry_fault(pair[1]):
-                return ArchiveDamaged(f"{place.place(layout.entry_name(pair[0]))} {fault}. {REMEDY}")
-        if ours[0] == 0:
-            return CopyRefused(
-                f"{target.url}: is another table than {source.url}: their first log entries (commit 0) differ; nothing was "
-                "copied. Copy to another place."
-            )
-        return CopyRefused(
-            f"{target.url}: goes on differently than {source.url} from commit {ours[0]} on, the first that differs; nothing was "
-            "copied. Events were archived into both: copy to another place, and ingest into one of them only."
-        )
-    return ArchiveDamaged(f"{target.url}: its log reads differently each time. {REMEDY}")
 
 
 def _read(table: Store, name: str) -> bytes | None:

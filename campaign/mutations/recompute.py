@@ -377,4 +377,11 @@ RECOMPUTE = (
         "key=str)",
         "tests/warehouse/test_going_back.py",
     ),
+    a_bug(
+        "as many models at once as there are threads, however little memory",
+        "dbt_project/profiles.yml",
+        "env_var('EVENT_ARCHIVE_AT_ONCE', '4')",
+        "env_var('EVENT_ARCHIVE_THREADS', '4')",
+        "tests/recompute/test_limits_and_commands.py::test_limits_reach_duckdb_within_dbt",
+    ),
 )

@@ -10,7 +10,8 @@ import pytest
 
 from event_archive.archive.history import iter_commits
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.copying import CopyRefused, copy_stream
+from event_archive.copying import copy_stream
+from event_archive.diverged import CopyRefused
 from event_archive.heads.head import contains_head, read_head
 from event_archive.heads.recorded import ObjectsPlace
 from event_archive.repair.stream import repair_stream
