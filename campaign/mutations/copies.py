@@ -17,7 +17,7 @@ COPIED = (
 )
 KEPT = "tests/heads/test_heads.py"
 NOTED = "tests/heads/test_recorded_heads.py"
-REPAIRED = "tests/repair/test_repair.py"
+REPAIRED = ("tests/repair/test_repair.py", "tests/repair/test_repair_with_heads.py")
 FROM_SOURCE = "tests/repair/test_repair_from_source.py"
 
 COPIES = (
@@ -129,49 +129,49 @@ COPIES = (
         "                self._table.restore(name, other.chunks(name), sha256=file.sha256)\n",
         '                content = b"".join(other.chunks(name))\n'
         "                self._table.restore(name, [content], sha256=hashlib.sha256(content).hexdigest())\n",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a repair replaces good files",
         REPAIR,
         "                if hashed.sha256 == file.sha256:\n                    return None\n",
         "",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a repair takes any whole entry",
         REPAIR_LOG,
         "        return hashlib.sha256(entry).hexdigest() == expected\n",
         "        return entry_fault(entry) is None\n",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a repair lets a head overrule what is whole",
         REPAIR_LOG,
         "        if found and head not in found:\n",
         "        if False:\n",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a repair takes the newest entry from the copy unproved",
         REPAIR_LOG,
         "(expected or shown & {*_SHOWN_HASH.findall(entry)})",
         "(expected or shown is not None)",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a repair of a log that isn't known whole changes the pointer",
         REPAIR_SEALS,
         "    if is_log_whole:  # else a newer seal may be among what isn't known\n",
         "    if seals:\n",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a dry run repairs",
         REPAIR,
         "        if self._dry_run:\n            pass\n        elif not wrong.is_entry_missing:\n",
         "        if not wrong.is_entry_missing:\n",
-        REPAIRED,
+        *REPAIRED,
     ),
     a_bug(
         "a rebuilt file forgets when it was ingested",

@@ -13,64 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from event_archive import layout
-from event_archive.archive.history import iter_commits, log_versions
+from event_archive.archive.history import log_versions
 from event_archive.archive.log import seal_entry
 from event_archive.archive.segments import segments_of
 from event_archive.archive.snapshot import read_snapshot
-from event_archive.errors import ArchiveDamaged, UsageError
+from event_archive.errors import ArchiveDamaged
 from event_archive.heads.head import document_of, encode_document, read_head
 from event_archive.repair.stream import NOT_REPAIRED, REPAIRABLE, repair_stream
 from event_archive.sealing import seal
-from event_archive.storage.folder import FolderStore
+from tests.copying.copies import ingest_files, tree
+from tests.repair.repairing import copy_of, flip, repaired, whole_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from event_archive.repair.stream import RepairReport
-    from event_archive.storage.store import Store
     from tests.conftest import Project
-
-
-def ingest_files(project: Project, count: int, *, first: int = 0) -> None:
-    """One commit a file."""
-    for number in range(first, first + count):
-        project.write(f"{number}.jsonl", b"".join(b'{"n": %d}\n' % i for i in range(number + 1)))
-        project.ingest()
-
-
-@pytest.fixture
-def sealed(project: Project) -> Project:
-    """A table with two seals and some commits after them, and a copy of it."""
-    ingest_files(project, 5)
-    assert seal(project.store, at_least=3)
-    ingest_files(project, 4, first=5)
-    assert seal(project.store, at_least=3)
-    ingest_files(project, 3, first=9)
-    assert log_versions(project.store)[0] > 0
-    shutil.copytree(project.table, copy_of(project).folder)
-    return project
-
-
-def copy_of(project: Project) -> FolderStore:
-    """Where the copy of the stream's table lies."""
-    return FolderStore(project.folder / "copy" / "events")
-
-
-def repaired(project: Project, **more: object) -> RepairReport:
-    """Repairs the stream from its copy."""
-    return repair_stream(project.store, other=copy_of(project), **more)  # type: ignore[arg-type]
-
-
-def tree(store: Store) -> dict[str, bytes]:
-    """All that a place holds."""
-    return {file.name: store.read(file.name) for file in store.files()}
-
-
-def flip(path: Path, at: int) -> None:
-    """Flips a bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[at % len(content)] ^= 1 << (at % 8)
-    path.write_bytes(content)
 
 
 def test_nothing_is_done_to_an_archive_that_is_whole(sealed: Project) -> None:
@@ -122,13 +79,6 @@ def test_every_file_of_an_archive_is_put_back(sealed: Project, damage: Callable[
             assert [item.name for item in report.items] == [name]
         shutil.copy(copy_of(sealed).path(name), sealed.table / name)
     assert tree(sealed.store) == whole
-
-
-def whole_needed(project: Project) -> set[str]:
-    """Names of the files without which the archive isn't whole: not the entries that a segment has too."""
-    sealed_until = max(segment.last for segment in segments_of(project.store))
-    doubled = {layout.entry_name(version) for version in range(sealed_until + 1)}
-    return {file.name for file in copy_of(project).files()} - doubled
 
 
 def test_many_things_damaged_at_once_are_all_put_back(sealed: Project) -> None:
@@ -223,68 +173,6 @@ def test_two_files_that_were_swapped_are_put_back(sealed: Project) -> None:
     assert tree(sealed.store) == whole
 
 
-def test_the_newest_entry_needs_a_head_or_its_own_hash(sealed: Project) -> None:
-    """Damaged elsewhere than in its hash it tells itself what it was; else only a head can, and without one nothing is done."""
-    whole = tree(sealed.store)
-    version = read_snapshot(sealed.store).version
-    path = sealed.table / layout.entry_name(version)
-    head = read_head(sealed.store)
-    flip(path, 700)
-    assert repaired(sealed).is_whole
-    assert tree(sealed.store) == whole
-    at = whole[layout.entry_name(version)].index(b'entrySha256":"') + 20
-    flip(path, at)
-    damaged = tree(sealed.store)
-    (item,) = repaired(sealed).items
-    assert item.outcome == NOT_REPAIRED
-    assert "--head FILE" in item.remark
-    assert tree(sealed.store) == damaged
-    assert repaired(sealed, heads=[head]).is_whole
-    assert tree(sealed.store) == whole
-
-
-def test_commits_that_were_cut_off_come_back_with_a_head(sealed: Project) -> None:
-    """Entries and data files of the newest commits; without a head nobody can know of them."""
-    whole = tree(sealed.store)
-    head = read_head(sealed.store)
-    for version in (head.version - 1, head.version):
-        for file in next(c for c in iter_commits(copy_of(sealed)) if c.version == version).added:
-            (sealed.table / file.path).unlink()
-        (sealed.table / layout.entry_name(version)).unlink()
-    assert repaired(sealed).items == ()
-    report = repaired(sealed, heads=[head])
-    assert report.is_whole
-    assert len(report.items) == 4
-    assert tree(sealed.store) == whole
-
-
-def test_a_head_never_tells_to_replace_what_is_whole(project: Project) -> None:
-    """An archive that has gone on differently since keeps its commits, whatever the head and the copy say."""
-    ingest_files(project, 3)
-    shutil.copytree(project.table, copy_of(project).folder)
-    ingest_files(project, 1, first=3)
-    shutil.rmtree(copy_of(project).folder)
-    shutil.copytree(project.table, copy_of(project).folder)
-    head = read_head(project.store)
-    (project.table / layout.entry_name(4)).unlink()
-    ingest_files(project, 1, first=3)
-    before = tree(project.store)
-    with pytest.raises(ArchiveDamaged, match="Nothing was repaired"):
-        repaired(project, heads=[head])
-    ingest_files(project, 1, first=4)
-    with pytest.raises(ArchiveDamaged, match="Nothing was repaired"):
-        repaired(project, heads=[head])
-    assert {name: content for name, content in tree(project.store).items() if name in before} == before
-
-
-def test_heads_of_another_table_are_refused(sealed: Project) -> None:
-    """They would tell to replace everything."""
-    head = read_head(sealed.store)
-    other = type(head)(head.version, "0" * 64, "1" * 64, 0, 0, head.committed_at)
-    with pytest.raises(UsageError, match="of another table"):
-        repaired(sealed, heads=[other])
-
-
 def test_a_segment_is_made_again_from_entries(project: Project) -> None:
     """Of a copy that isn't sealed: the same entries, packed, have the hash that the log says."""
     ingest_files(project, 5)
@@ -325,26 +213,6 @@ def test_what_cannot_be_repaired_is_said_and_the_rest_is(sealed: Project) -> Non
     assert sorted(item.outcome for item in report.items) == [NOT_REPAIRED, "repaired", "repaired"]
     assert not report.is_whole
     assert not (sealed.table / files[2].path).exists()
-
-
-def test_a_log_that_is_lost_whole_comes_back_with_a_head(sealed: Project) -> None:
-    """All entries and segments are gone, and one hash tells all of them."""
-    head = read_head(sealed.store)
-    whole = tree(sealed.store)
-    shutil.rmtree(sealed.table / layout.LOG_FOLDER)
-    shutil.rmtree(sealed.table / layout.OWN_FOLDER)
-    report = repaired(sealed, heads=[head])
-    assert report.is_whole
-    assert {
-        name: content for name, content in tree(sealed.store).items() if name in whole_needed(sealed)
-    } == {name: content for name, content in whole.items() if name in whole_needed(sealed)}
-
-
-def test_an_archive_without_any_log_is_nothing_to_repair(sealed: Project) -> None:
-    """Without a head nothing tells what was there, and that must not pass for whole."""
-    shutil.rmtree(sealed.table)
-    with pytest.raises(UsageError, match="has no log at all"):
-        repaired(sealed)
 
 
 def test_leftovers_stay(sealed: Project) -> None:
