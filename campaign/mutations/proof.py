@@ -64,6 +64,13 @@ DURABILITY_AND_PROOF = (
         ODD,
     ),
     a_bug(
+        "a table that another writer creates at this moment is taken for one whose log was lost",
+        "event_archive/archive/history.py",
+        "    if lost is not None and newest_version(table) < 0:\n",
+        "    if lost is not None:\n",
+        f"{RACES}::test_a_table_that_another_writer_fills_meanwhile_has_not_lost_its_log",
+    ),
+    a_bug(
         "an empty entry is taken for an empty commit",
         "event_archive/archive/history.py",
         "            try:\n                commit = _proved(table, version, entry, before)\n",

@@ -61,9 +61,9 @@ def refuse_lost_log(table: Store) -> None:
     Raises:
         ArchiveDamaged: the log was there once.
     """
-    # By folders, which may be links to elsewhere.
+    # By folders, which may be links to elsewhere; and before the log, which every first writer begins before its data.
     lost = next((name for name in table.folders() if layout.is_date_folder(name)), None)
-    if lost is not None:
+    if lost is not None and newest_version(table) < 0:
         raise ArchiveDamaged(f"{table.url}: has data files ({lost}) but no log entries. {REMEDY}")
 
 

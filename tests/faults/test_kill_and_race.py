@@ -171,6 +171,23 @@ def test_two_first_writers_create_one_table(project: Project) -> None:
     assert_whole(project, expected)
 
 
+def test_a_table_that_another_writer_fills_meanwhile_has_not_lost_its_log(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other creates it and archives everything just after this one has found no log."""
+    expected = write_files(project, files=1, lines=5)
+
+    def read_before_the_other_writes(*arguments: Any, **named: Any) -> Any:
+        snapshot = read_snapshot(*arguments, **named)
+        monkeypatch.undo()
+        assert project.ingest().events == 5
+        return snapshot
+
+    monkeypatch.setattr(appending, "read_snapshot", read_before_the_other_writes)
+    assert project.ingest().events == 0
+    assert_whole(project, expected)
+
+
 def test_a_commit_that_names_no_new_version_is_refused(project: Project) -> None:
     """The fence itself: a head that isn't the newest entry can't be built upon."""
     write_files(project, files=1, lines=5)
