@@ -41,7 +41,7 @@ def day_tables(manifest: Mapping[str, Any]) -> dict[str, DayTable]:
         if node["resource_type"] == "model" and is_of_day_level(node):
             key = node["config"].get("unique_key")
             columns = key if isinstance(key, list) else [key]
-            if len(columns) == 1 and columns[0]:  # else dbt refuses the model
+            if columns[:1] and columns[0]:  # else dbt refuses the model
                 found[node["alias"]] = DayTable(node["schema"], node["alias"], str(columns[0]))
     return found
 

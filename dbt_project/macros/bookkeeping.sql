@@ -177,8 +177,6 @@
         {%- do the_stream_behind(model.name) -%}
     {%- elif not key_columns(model) -%}
         {{ exceptions.raise_compiler_error(model.name ~ " is of " ~ level ~ " level and has to name its key: config(unique_key='…')") }}
-    {%- elif level == 'day' and key_columns(model) | length != 1 -%}
-        {{ exceptions.raise_compiler_error(model.name ~ ' is of day level, so its unique_key has to be one column, the day') }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -5,7 +5,7 @@
         event     one row per archived event, each with its commit_version; rows are only ever added. It reads `new_events`.
         entity    rows that have the same key (`unique_key`, a column or a list of them) are made of the rows of its inputs that
                   have that key too, and of nothing else. It reads `history`.
-        day       as entity, where the key is a day.
+        day       as entity, where the key is a day, or begins with one: days can be asked for.
     A view over one event level model is event level.
 -#}
 
@@ -46,7 +46,7 @@
     exists (
         select 1 from ({{ affected_keys() }}) as affected
         where
-        {%- for column in key_columns(model) %}
+        {%- for column in affected_columns() %}
             {{ 'and ' if not loop.first }}affected.{{ column }} is not distinct from {{ alias }}.{{ column }}
         {%- endfor %}
     )
@@ -59,8 +59,8 @@
     When a range of days was asked for, it is those days. When a range of commits was asked for, it is the keys of its events.
 -#}
 {% macro affected_keys() -%}
-    {%- set columns = key_columns(model) | join(', ') -%}
-    {%- if asked_for('days') -%}
+    {%- set columns = affected_columns() | join(', ') -%}
+    {%- if is_of_asked_days() -%}
     select cast(days.day as date) as {{ columns }}
     from meta.asked_days as asked, generate_series(asked.first_day, asked.last_day, interval '1 day') as days (day)
     {%- else -%}
@@ -81,6 +81,15 @@
     {%- endif %}
     {%- endfor %}
     {%- endif %}
+{%- endmacro %}
+
+{#- The columns that `affected_keys` gives: those of the key, or its day if somebody asked for days. -#}
+{% macro affected_columns() -%}
+    {%- do return(key_columns(model)[:1] if is_of_asked_days() else key_columns(model)) -%}
+{%- endmacro %}
+
+{% macro is_of_asked_days() -%}
+    {%- do return(model.config.meta.level == 'day' and asked_for('days')) -%}
 {%- endmacro %}
 
 {% macro key_columns(node) -%}

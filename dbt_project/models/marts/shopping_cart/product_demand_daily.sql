@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', unique_key='demand_date', meta={'level': 'day'}) }}
+{{ config(materialized='incremental', unique_key=['demand_date', 'product_id'], meta={'level': 'day'}) }}
 
 with added_items as (
     select * from {{ history('int_shopping_cart__added_items') }}
