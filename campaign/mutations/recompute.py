@@ -87,8 +87,8 @@ RECOMPUTE = (
     a_bug(
         "a model believes that it has seen what its inputs have not",
         f"{_MACROS}/bookkeeping.sql",
-        "(select min(watermarks.commit_version) from meta.watermarks as watermarks where watermarks.model = models.model)",
-        "(select max(pinned.version) from event_archive.archive.pinned_snapshot as pinned)",
+        "models.version, min(watermarks.commit_version)\n",
+        "models.version, (select max(pinned.version) from event_archive.archive.pinned_snapshot as pinned)\n",
         _ANY,
         row=14,
     ),

@@ -115,7 +115,8 @@
         insert into meta.models (model, schema_name, materialized, level, key, version, full_at)
         select
             '{{ name }}', '{{ this.schema }}', '{{ model.config.materialized }}', {{ quoted_or_null(model.config.meta.level) }},
-            cast([{{ quoted_list(key_columns(model)) if key_columns(model) }}] as varchar[]), {{ next_version() }}, coalesce(max(full_at), 1)
+            cast([{{ quoted_list(key_columns(model)) if key_columns(model) }}] as varchar[]),
+            coalesce(max(version), 0) + 1, coalesce(max(full_at), 1)
         from meta.models where model = '{{ name }}';
         delete from meta.models where model = '{{ name }}' and version < (select max(version) from meta.models where model = '{{ name }}');
         delete from meta.stale where model = '{{ name }}';
@@ -125,23 +126,29 @@
         {%- endif -%}
         {%- if not asked_for('days') and not asked_for('commits') -%}
         delete from meta.inputs where model = '{{ name }}';
-        insert into meta.inputs (model, input, version, commit_version)
-        select
-            '{{ name }}', models.model, models.version,
-            (select min(watermarks.commit_version) from meta.watermarks as watermarks where watermarks.model = models.model)
-        from meta.models as models
-        where models.model in ({{ tables }});
         delete from meta.watermarks where model = '{{ name }}';
+        {%- if inputs.models -%}
+        insert into meta.inputs (model, input, version, commit_version)
+        select '{{ name }}', models.model, models.version, min(watermarks.commit_version)
+        from meta.models as models
+        left join meta.watermarks as watermarks on models.model = watermarks.model
+        where models.model in ({{ tables }})
+        group by models.model, models.version;
+        {%- endif -%}
         insert into meta.watermarks (model, stream, commit_version)
         select '{{ name }}', input.stream, min(input.commit_version)
         from (
+            {%- if inputs.streams %}
             select pinned.stream, pinned.version as commit_version
             from event_archive.archive.pinned_snapshot as pinned
             where pinned.stream in ({{ streams }})
-            union all
+            {%- endif %}
+            {{ 'union all' if inputs.streams and inputs.models }}
+            {%- if inputs.models or not inputs.streams %}
             select consumed.stream, consumed.commit_version
             from meta.watermarks as consumed
             where consumed.model in ({{ tables }})
+            {%- endif %}
         ) as input
         group by input.stream
         {%- endif -%}
