@@ -52,6 +52,7 @@ def check_histories(
     number: int,
     streams: Sequence[str] = STREAMS,
     relations: Collection[str] = (),
+    ending: History = (),
     seen: Callable[[History], None] = lambda _: None,
     shrink_seconds: float = 60,
 ) -> None:
@@ -63,6 +64,7 @@ def check_histories(
         number: Which ones: the same number gives the same histories.
         streams: Those that get events.
         relations: What has to be equal; empty: everything.
+        ending: Steps that each history ends with.
         seen: Gets each history before it is played.
         shrink_seconds: How long to look for a simpler history when one has failed.
 
@@ -82,7 +84,7 @@ def check_histories(
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
     )
-    @given(histories(models, streams))
+    @given(histories(models, streams).map(lambda history: (*history, *ending)))
     def check(history: History) -> None:
         nonlocal until
         if history in failed:

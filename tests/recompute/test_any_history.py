@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.recompute.histories import STREAMS
+from tests.recompute.histories import STREAMS, Refresh
 from tests.recompute.property import check_histories
 from tests.recompute.replay import ReplayedWarehouse
 
@@ -29,6 +29,16 @@ def test_a_stream_refreshed_in_any_way_gives_what_a_rebuild_gives(
     models = statements.selected(MODELS_OF[stream])
     warehouse = ReplayedWarehouse(statements.only(models), streams=[stream])
     check_histories(warehouse, examples=20, number=number, streams=[stream])
+
+
+@pytest.mark.parametrize(("stream", "model"), [("bookings", "bookings"), ("cart_events", "carts")])
+def test_what_reads_a_model_that_was_computed_in_full_without_it_is_computed_in_full_too(
+    stream: str, model: str, statements: Statements
+) -> None:
+    """The model took in what was new, and nobody noted what that has changed."""
+    warehouse = ReplayedWarehouse(statements.only(statements.selected(MODELS_OF[stream])), streams=[stream])
+    ending = (Refresh(select=(f"+{model}",), in_full=True),)
+    check_histories(warehouse, examples=6, number=0, streams=[stream], ending=ending)
 
 
 @pytest.mark.parametrize("number", range(4))
