@@ -5,7 +5,7 @@ from __future__ import annotations
 from campaign.mutations.bug import a_bug
 
 RECORDS = "tests/kafka/test_ingest_records.py"
-CONTRADICTIONS = "tests/kafka/test_ingest_contradictions.py"
+OUTAGES = "tests/kafka/test_ingest_outages.py"
 SECURED = "tests/kafka/test_ingest_secured.py"
 
 _KAFKA = "event_archive/sources/kafka"
@@ -74,14 +74,14 @@ EXACT_RECORDS = (
         f"{_KAFKA}/reading.py",
         "        if partition is not None and partition >= 0 and not error.retriable():\n",
         "        if False:\n",
-        f"{CONTRADICTIONS}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
+        f"{OUTAGES}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
     ),
     a_bug(
         "checksums are not checked",
         f"{_KAFKA}/reading.py",
         "check_crcs=True,",
         "check_crcs=False,",
-        f"{CONTRADICTIONS}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
+        f"{OUTAGES}::test_a_record_that_is_damaged_at_the_broker_is_no_hole",
     ),
     a_bug(
         "the value of a property is shown in an error",

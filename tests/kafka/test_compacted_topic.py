@@ -11,7 +11,7 @@ from event_archive.compaction.days import compact_stream
 from event_archive.replay import topic as replay_topic
 from event_archive.replay.check import check_topic
 from event_archive.sealing import seal
-from tests.kafka.test_replay_topic import FOREVER, replay, without_offsets, writer
+from tests.kafka.replaying import FOREVER, replay, without_offsets, writer
 from tests.kafka.test_sample import sample
 from tests.kafka.topics import configure, consumed, numbered, produce
 
