@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from campaign.settings import Settings
 from campaign.truth import TruthFailed
+from demo.generate import end_with_parent
 from tests.recompute.histories import STREAMS, Backfill, Commit, Compact
 from tests.recompute.property import NotEqual, check_histories
 from tests.recompute.replay import ReplayedWarehouse
@@ -91,7 +92,7 @@ def look(histories: int, seed: int, folder: Path, *, jobs: int) -> Looked:
     started = time.monotonic()
     with ProcessPoolExecutor(1, context) as noting:
         statements = noting.submit(_noted, folder).result()
-    with ProcessPoolExecutor(jobs, context) as pool:
+    with ProcessPoolExecutor(jobs, context, end_with_parent) as pool:
         running = [pool.submit(_look_at, part, statements) for part in parts]
         for number, future in enumerate(as_completed(running), 1):
             looked = future.result()

@@ -106,7 +106,7 @@ def generate(
             _cart_events, _Job("cart_events", events - events // 2, seed, landing, truth, waves, wave)
         ),
     }
-    with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn"), _end_with_parent) as processes:
+    with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("spawn"), end_with_parent) as processes:
         running = {stream: processes.submit(job) for stream, job in jobs.items()}
         streams = {stream: job.result() for stream, job in running.items()}
     summary = {"arguments": arguments, "true_events": events, "streams": streams}
@@ -114,7 +114,7 @@ def generate(
     return summary
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process when the one that started it has been killed: it may be run again, and two would write at once."""
     parent = multiprocessing.parent_process()
 
