@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,28 @@ from tests.kafka.topics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from demo.kafka.broker import Kafka
     from tests.conftest import Project
     from tests.kafka.conftest import CreateTopic, PrivateKafka
+
+
+@contextmanager
+def following(project: Project) -> Iterator[list[str]]:
+    """An ingest that goes on in a thread until the end of the block; what it warns of."""
+    stop = threading.Event()
+    told: list[str] = []
+    follow = Follow(stop, max_latency_seconds=1)
+    thread = threading.Thread(
+        target=lambda: ingest_stream(project.config(), "events", follow=follow, on_warning=told.append)
+    )
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop.set()
+        thread.join()
 
 
 # Records that can't be read
@@ -86,18 +106,7 @@ def test_following_takes_up_a_partition_again_once_it_can_be_read(
     node.start()
     kafka.wait_until_ready()
     configure(project, kafka.bootstrap, "events", source="timeout_seconds: 20")
-    stop = threading.Event()
-    told: list[str] = []
-    following = threading.Thread(
-        target=lambda: ingest_stream(
-            project.config(),
-            "events",
-            follow=Follow(stop, max_latency_seconds=1),
-            on_warning=told.append,
-        )
-    )
-    following.start()
-    try:
+    with following(project) as told:
         wait_for(lambda: bool(told))
         assert "can't be read from offset" in told[0]
         node.stop()
@@ -105,9 +114,6 @@ def test_following_takes_up_a_partition_again_once_it_can_be_read(
         node.start()
         kafka.wait_until_ready()
         wait_for(lambda: stream_status(project.config(), "events").events == 20)
-    finally:
-        stop.set()
-        following.join()
     assert len(told) == 1, "once is enough"
     assert_same(project, kafka.bootstrap, "events")
 
@@ -166,18 +172,7 @@ def test_following_survives_a_broker_that_is_killed(project: Project, private_ka
     kafka.create_topic("events", 3)
     (node,) = kafka.nodes
     configure(project, kafka.bootstrap, "events", source="timeout_seconds: 2")
-    stop = threading.Event()
-    warnings: list[str] = []
-    running = threading.Thread(
-        target=lambda: ingest_stream(
-            project.config(),
-            "events",
-            follow=Follow(stop, max_latency_seconds=1),
-            on_warning=warnings.append,
-        )
-    )
-    running.start()
-    try:
+    with following(project) as warnings:
         for round_ in range(2):
             for partition in range(3):
                 produce(kafka.bootstrap, "events", numbered(round_ * 100, 100, partition=partition))
@@ -187,9 +182,6 @@ def test_following_survives_a_broker_that_is_killed(project: Project, private_ka
             node.start()
             kafka.wait_until_ready()
         wait_for(lambda: stream_status(project.config(), "events").events == 600)
-    finally:
-        stop.set()
-        running.join()
     assert any("Trying again" in warning for warning in warnings), warnings
     assert_same(project, kafka.bootstrap, "events")
 
